@@ -1,0 +1,287 @@
+"""Connections to the three kinds of database; the only place where their differences are known."""
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+from sqlalchemy import URL, ClauseElement, Column, Connection, Dialect, Table, event, make_url
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.expression import literal_column
+from typing_extensions import override
+
+from collector.errors import ConfigurationError, UnavailableError
+from collector.store.types import UtcDateTime
+
+__all__ = ["DRIVERS", "Database", "Prepared", "Values"]
+
+Values = Sequence[Any]
+"""The values of one row, in the order of a prepared statement's keys."""
+
+DRIVERS: Final = {
+    "sqlite": ("sqlite+aiosqlite", None),
+    "postgresql": ("postgresql+psycopg", "postgresql"),
+    "mysql": ("mysql+asyncmy", "mysql"),
+    "mariadb": ("mysql+asyncmy", "mysql"),
+}
+"""Scheme of a configured URL → the async driver and the extra that installs it."""
+
+_WAIT_S: Final = 10
+"""How long to wait for a connection, or for another writer's lock (seconds)."""
+
+_NOW: Final[dict[str, str]] = {
+    # SQLite's clock has milliseconds; the text has the width of every other time.
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+    "postgresql": "clock_timestamp()",
+    "mysql": "utc_timestamp(6)",
+}
+_LATER: Final[dict[str, str]] = {
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now', '{:+.6f} seconds')",
+    "postgresql": "clock_timestamp() + interval '{:.6f} seconds'",
+    "mysql": "utc_timestamp(6) + interval {:.6f} second",
+}
+
+
+class Prepared:
+    """A statement compiled once and run with plain tuples.
+
+    Compiling and binding by name costs more than SQLite needs to store the row.
+    """
+
+    def __init__(self, statement: ClauseElement, dialect: Dialect, keys: Sequence[str]) -> None:
+        compiled: Any = statement.compile(dialect=dialect, column_keys=list(keys))
+        if list(compiled.positiontup) != list(keys):
+            msg = f"keys {list(keys)} are not in the statement's order {compiled.positiontup}"
+            raise AssertionError(msg)
+        self.sql = str(compiled)
+
+    async def run(self, connection: AsyncConnection, rows: Sequence[Values]) -> None:
+        """Run the statement once for every row."""
+        if rows:
+            await connection.exec_driver_sql(self.sql, rows)
+
+
+class Database:
+    """One database: its connections, its clock, and how its errors are told to a person."""
+
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        self.url, self.kind = _parse(url)
+        self.read_only = read_only
+        self.engine = self._create_engine()
+        self.dialect = self.engine.dialect
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @override
+    def __str__(self) -> str:
+        return self.url.render_as_string(hide_password=True)
+
+    @property
+    def path(self) -> Path | None:
+        """The file of a SQLite database."""
+        return Path(self.url.database or "") if self.kind == "sqlite" else None
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in one read transaction.
+
+        Raises:
+            UnavailableError: the database cannot be reached or read.
+        """
+        with self.explained():
+            async with self.engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in one write transaction, committed at the end of the block.
+
+        Raises:
+            UnavailableError: the database cannot be reached or written, or the disk is full.
+        """
+        with self.explained():
+            async with self.engine.connect() as plain:
+                connection = await plain.execution_options(collector_write=True)
+                async with connection.begin():
+                    yield connection
+
+    def now(self, plus_s: float = 0.0) -> ColumnElement[datetime]:
+        """The database's own clock, moved by `plus_s` seconds."""
+        sql = _LATER[self.kind].format(plus_s) if plus_s else _NOW[self.kind]
+        return literal_column(sql, UtcDateTime())
+
+    def time(self, value: datetime | None) -> str | datetime | None:
+        """A time as the driver takes it in `Prepared` rows."""
+        if value is None or self.kind == "postgresql":
+            return value
+        value = value.astimezone(UTC).replace(tzinfo=None)
+        return value.isoformat(" ", "microseconds") if self.kind == "sqlite" else value
+
+    def insert_new(self, table: Table, keys: Sequence[str]) -> Prepared:
+        """Insert rows that are not there yet; leave those that are."""
+        statement: Any
+        if self.kind == "mysql":
+            # Not INSERT IGNORE, which hides every other error as well.
+            key = next(iter(table.primary_key))
+            statement = mysql.insert(table).on_duplicate_key_update({key.name: key})
+        else:
+            statement = self._insert(table).on_conflict_do_nothing()
+        return Prepared(statement.values(dict.fromkeys(keys)), self.dialect, keys)
+
+    def upsert(self, table: Table, key: str, change: dict[str, Any]) -> Any:
+        """An insert that makes `change` where the row of primary key `key` exists."""
+        if self.kind == "mysql":
+            return mysql.insert(table).on_duplicate_key_update(change)
+        return self._insert(table).on_conflict_do_update(index_elements=[key], set_=change)
+
+    def given(self, column: Column[Any]) -> ColumnElement[Any]:
+        """The value that an `upsert` would have inserted into a column."""
+        name = column.name
+        sql = f"VALUES({name})" if self.kind == "mysql" else f"excluded.{name}"
+        return literal_column(sql, column.type)
+
+    def _insert(self, table: Table) -> Any:
+        return postgresql.insert(table) if self.kind == "postgresql" else sqlite.insert(table)
+
+    async def close(self) -> None:
+        """Close every connection; give SQLite its rollback journal back if nobody else is there.
+
+        An auditor without write permission cannot read a closed database in WAL mode.
+        """
+        await self.engine.dispose()
+        path = self.path
+        if path is not None and not self.read_only and path.exists():
+            await asyncio.to_thread(_leave_wal, path)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what the driver raises into one line for a person."""
+        try:
+            yield
+        except (OperationalError, InterfaceError) as error:
+            raise UnavailableError(f"database {self}: {_first_line(error.orig)}") from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise UnavailableError(f"database {self}: {_first_line(error.orig)}") from error
+            raise
+        except OSError as error:
+            raise UnavailableError(f"database {self}: {error.strerror or error}") from error
+
+    def _create_engine(self) -> AsyncEngine:
+        options: dict[str, Any] = {"pool_size": 4, "pool_timeout": _WAIT_S}
+        url = self.url
+        if self.kind == "sqlite":
+            options["connect_args"] = {"timeout": _WAIT_S, "isolation_level": None}
+            if self.read_only:
+                query = {"mode": "ro", "uri": "true"}
+                url = url.set(database=f"file:{url.database}").set(query=query)
+        elif self.kind == "postgresql":
+            options |= {
+                "paramstyle": "format",
+                "isolation_level": "REPEATABLE READ" if self.read_only else "READ COMMITTED",
+                "pool_pre_ping": True,
+                "connect_args": {
+                    "connect_timeout": _WAIT_S,
+                    "tcp_user_timeout": _WAIT_S * 1000,
+                    # A stopped process in the middle of a commit must not block its successor.
+                    "options": "-c timezone=UTC -c lock_timeout=10s"
+                    " -c idle_in_transaction_session_timeout=" + ("0" if self.read_only else "10s"),
+                },
+            }
+        else:
+            logging.getLogger("asyncmy").setLevel(logging.ERROR)  # it logs every note of DDL
+            options |= {
+                "isolation_level": "REPEATABLE READ" if self.read_only else "READ COMMITTED",
+                "pool_pre_ping": True,
+                "connect_args": {
+                    "connect_timeout": _WAIT_S,
+                    "charset": "utf8mb4",
+                    "init_command": "SET time_zone = '+00:00', innodb_lock_wait_timeout = 10,"
+                    " sql_mode = 'TRADITIONAL'",
+                },
+            }
+        try:
+            engine = create_async_engine(url, **options)
+        except ImportError as error:
+            extra = DRIVERS[self.kind][1]
+            raise ConfigurationError(
+                f"database {self}: the driver is not installed; "
+                f"pip install 'jdcloud-image-collector[{extra}]'"
+            ) from error
+        if self.kind == "sqlite":
+            event.listen(engine.sync_engine, "connect", self._on_sqlite_connect)
+            event.listen(engine.sync_engine, "begin", _on_sqlite_begin)
+        return engine
+
+    def _on_sqlite_connect(self, connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        if not self.read_only:
+            cursor.execute("PRAGMA page_size = 8192")
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute("PRAGMA synchronous = NORMAL")
+            cursor.execute("PRAGMA wal_autocheckpoint = 4000")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA cache_size = -32000")
+        cursor.close()
+
+    def create_file(self) -> None:
+        """Create an absent SQLite file, readable by its owner alone."""
+        path = self.path
+        if path is None:
+            return
+        with self.explained():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+
+def _on_sqlite_begin(connection: Connection) -> None:
+    # A deferred writer that turns from reading to writing fails at once when another one writes.
+    write = connection.get_execution_options().get("collector_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _parse(text: str) -> tuple[URL, str]:
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise ConfigurationError(
+            "database.url: not a database URL; allowed: sqlite:///FILE, postgresql://…, mysql://…"
+        ) from error
+    backend = url.get_backend_name()
+    if backend not in DRIVERS:
+        raise ConfigurationError(
+            f"database.url: unknown database {backend!r}; allowed: {', '.join(DRIVERS)}"
+        )
+    if backend == "sqlite" and url.database in (None, "", ":memory:"):
+        raise ConfigurationError(
+            "database.url: an in-memory database would be lost; allowed: sqlite:///FILE"
+        )
+    return url.set(drivername=DRIVERS[backend][0]), "mysql" if backend == "mariadb" else backend
+
+
+def _leave_wal(path: Path) -> None:
+    try:
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    except sqlite3.Error:
+        return
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error:
+        pass  # somebody else is still connected, and will do it
+    finally:
+        connection.close()
+
+
+def _first_line(error: BaseException | None) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]

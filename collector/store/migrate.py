@@ -1,0 +1,206 @@
+"""Schema revisions: alembic on the connections of this program, from a wheel as from a checkout."""
+
+import io
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Connection, inspect, select, table, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.expression import column
+
+from collector.errors import SchemaError, UnavailableError, UsageError
+from collector.store.engine import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+__all__ = ["create_if_empty", "downgrade", "drift", "head", "require_head", "sql", "upgrade"]
+
+_LOCK_S: Final = 60
+"""How long to wait for another process that is migrating (seconds)."""
+
+_VERSION: Final = table("alembic_version", column("version_num"))
+
+
+def _scripts() -> Path:
+    """The revisions: inside the wheel, or beside the package in a checkout."""
+    package = Path(str(resources.files("collector")))
+    shipped = package / "_migrations"
+    return shipped if shipped.is_dir() else package.parent / "migrations"
+
+
+def _revisions() -> list[str]:
+    return sorted(path.name.split("_")[0] for path in (_scripts() / "versions").glob("[0-9]*.py"))
+
+
+def head() -> str:
+    """The revision that this program works with."""
+    return _revisions()[-1]
+
+
+async def current(connection: AsyncConnection) -> str | None:
+    """The database's revision; None when it is empty.
+
+    Raises:
+        SchemaError: it has tables, but not this program's.
+    """
+    names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+    if not set(names) - {"alembic_version"}:
+        return None
+    if "alembic_version" not in names or "observation_rows" not in names:
+        found = ", ".join(sorted(names)[:3])
+        raise SchemaError(f"the database belongs to another program (it has the tables {found})")
+    return (await connection.execute(select(_VERSION.c.version_num))).scalar_one_or_none()
+
+
+def _judge(database: Database, revision: str | None) -> None:
+    if revision == head():
+        return
+    if revision is None:
+        raise SchemaError(
+            f"database {database} is empty; `collector db upgrade` creates its tables"
+        )
+    if revision in _revisions():
+        raise SchemaError(
+            f"database {database} is at revision {revision}, older than this program's {head()}; "
+            "`collector db upgrade` migrates it"
+        )
+    raise SchemaError(
+        f"database {database} is at revision {revision}, which this program (head {head()}) does "
+        "not know: it is newer; upgrade the program, or `collector db downgrade` with the newer one"
+    )
+
+
+async def require_head(database: Database) -> None:
+    """Refuse a database that is not at this program's revision.
+
+    Raises:
+        SchemaError: empty, older, newer, or another program's.
+        UnavailableError: it cannot be reached.
+    """
+    path = database.path
+    if path is not None and not path.exists():
+        raise UnavailableError(f"database {database}: there is no such file")
+    async with database.read() as connection:
+        revision = await current(connection)
+    _judge(database, revision)
+
+
+async def create_if_empty(database: Database) -> None:
+    """Create the tables of an absent or empty database; otherwise as `require_head`."""
+    database.create_file()
+    async with database.read() as connection:
+        revision = await current(connection)
+    if revision is None:
+        await upgrade(database)
+    else:
+        _judge(database, revision)
+
+
+async def upgrade(database: Database, revision: str = "head") -> None:
+    """Migrate up; the views are created again at head."""
+    database.create_file()
+    await _migrate(database, lambda config: _command().upgrade(config, revision))
+
+
+async def downgrade(database: Database, revision: str) -> None:
+    """Migrate down to a revision (`base`: nothing is left)."""
+    await _migrate(database, lambda config: _command().downgrade(config, revision))
+
+
+async def drift(database: Database) -> list[str]:
+    """Where the tables and views differ from this program's, a line each.
+
+    Raises:
+        SchemaError: the database belongs to another program.
+    """
+    from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - slow to import
+    from alembic.migration import MigrationContext  # noqa: PLC0415
+
+    from collector.store import control  # noqa: F401, PLC0415 - its tables belong to the metadata
+    from collector.store.schema import metadata  # noqa: PLC0415
+    from collector.store.views import CREATE_VIEWS  # noqa: PLC0415
+
+    def compare(connection: Connection) -> list[str]:
+        options = {"include_object": lambda item, *_: _exists_on(item, connection.dialect.name)}
+        context = MigrationContext.configure(connection, opts=options)
+        differences = [_in_words(entry) for entry in compare_metadata(context, metadata)]
+        found = set(inspect(connection).get_view_names())
+        differences += [f"view {name} is missing" for name in CREATE_VIEWS if name not in found]
+        return differences
+
+    async with database.read() as connection:
+        return await connection.run_sync(compare)
+
+
+def sql(kind: str) -> str:
+    """The DDL that creates a fresh database of a kind (`sqlite`, `postgresql`, `mysql`)."""
+    output = io.StringIO()
+    config = _config()
+    config.attributes |= {"dialect": kind, "output": output}
+    _command().upgrade(config, "head", sql=True)
+    return output.getvalue()
+
+
+def _exists_on(item: Any, dialect: str) -> bool:
+    info: dict[str, Any] = getattr(item, "info", {})
+    return dialect in info.get("dialects", (dialect,))
+
+
+def _in_words(entry: Any) -> str:
+    while isinstance(entry, list):  # alembic groups the changes of one column
+        entry = entry[0]
+    return " ".join(str(getattr(part, "name", part)) for part in entry if part is not None)
+
+
+async def _migrate(database: Database, run: Callable[["Config"], None]) -> None:
+    from alembic.util import CommandError  # noqa: PLC0415 - slow to import
+
+    def migrate(connection: Connection) -> None:
+        config = _config()
+        config.attributes["connection"] = connection
+        run(config)
+
+    with database.explained():
+        async with database.engine.connect() as plain:
+            if database.kind == "sqlite":
+                # Batch mode recreates tables; enforced keys would then delete what refers to them.
+                driver: Any = (await plain.get_raw_connection()).driver_connection
+                await driver.execute("PRAGMA foreign_keys = OFF")
+            connection = await plain.execution_options(collector_write=True)
+            await _lock(database, connection)
+            try:
+                await current(connection)
+                await connection.run_sync(migrate)
+                await connection.commit()
+            except CommandError as error:
+                raise UsageError(f"{error}") from error
+            finally:
+                await connection.invalidate()
+
+
+async def _lock(database: Database, connection: AsyncConnection) -> None:
+    """One migration at a time; SQLite's write transaction does it by itself."""
+    if database.kind == "postgresql":
+        await connection.execute(text("SELECT pg_advisory_xact_lock(7033870162)"))
+    elif database.kind == "mysql":
+        statement = text(f"SELECT GET_LOCK('collector migration', {_LOCK_S})")
+        if not (await connection.execute(statement)).scalar_one():
+            raise UnavailableError(f"database {database}: another process is migrating it")
+
+
+def _command() -> Any:
+    from alembic import command  # noqa: PLC0415 - slow to import
+
+    return command
+
+
+def _config() -> "Config":
+    from alembic.config import Config  # noqa: PLC0415 - slow to import
+
+    config = Config()
+    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,57 @@
+"""Runs the revisions on the connection it is given; the views come back at head."""
+
+from alembic import context
+from sqlalchemy import Connection, Index, inspect, text
+
+from collector.store import control  # noqa: F401 - its tables belong to the metadata
+from collector.store.schema import metadata
+from collector.store.views import CREATE_VIEWS
+
+
+def include_object(item: object, _name: str, kind: str, _reflected: bool, _other: object) -> bool:
+    """Leave out what a database cannot have (a partial index on MariaDB)."""
+    if kind == "index" and isinstance(item, Index):
+        return context.get_context().dialect.name in item.info.get(
+            "dialects", (context.get_context().dialect.name,)
+        )
+    return True
+
+
+def run_offline() -> None:
+    """Write the DDL for a fresh database, views included."""
+    context.configure(
+        dialect_name=context.config.attributes["dialect"],
+        target_metadata=metadata,
+        literal_binds=True,
+        output_buffer=context.config.attributes["output"],
+        transactional_ddl=False,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+        for view in CREATE_VIEWS.values():
+            context.execute(view)
+
+
+def run_online(connection: Connection) -> None:
+    """Migrate in one transaction, where the database has them for DDL."""
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        include_object=include_object,
+        render_as_batch=True,
+        compare_server_default=False,
+    )
+    with context.begin_transaction():
+        for name in inspect(connection).get_view_names():
+            if name in CREATE_VIEWS:
+                connection.execute(text(f"DROP VIEW {name}"))
+        context.run_migrations()
+        if context.get_context().get_current_heads() == (context.get_head_revision(),):
+            for view in CREATE_VIEWS.values():
+                connection.execute(view)
+
+
+if context.is_offline_mode():
+    run_offline()
+else:
+    run_online(context.config.attributes["connection"])
