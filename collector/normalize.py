@@ -1,0 +1,390 @@
+"""One `image` object of the API into columns, disks and drift, and JSON into its canonical text.
+
+What is documented is what the describeImage page or the official SDK's models name; drift is the
+rest. A field that was left out, or is null, is None: nothing is ever made up.
+
+- A value of another JSON type is read when it plainly means one ("40", 40.0, "true", 1, a number
+  for a text) and noted; what cannot be read leaves the column None, is noted, and stays in `extra`.
+- What has no column stays in `extra`, under its API names; what is undocumented is noted.
+- A value outside its documented set is stored as it is, and noted with the value.
+- Times without a zone are read in the given one; where clocks are set back, the first reading.
+- NUL is U+FFFD in a column (no database takes it everywhere); the payload keeps it, escaped.
+
+The result depends on payload and time zone alone, so that a stored version can be derived again.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from math import isfinite
+from types import NoneType
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from collector.models import ColumnValue, Drift, Normalized
+
+__all__ = ["NotCanonical", "canonical", "fingerprint", "members", "normalize"]
+
+MAX_DEPTH = 64
+"""Levels of nesting that are accepted; documents of the API have five."""
+
+MAX_VALUE = 200
+"""Characters of an unknown value, or of an unknown key, that a drift row holds."""
+
+_INT64 = range(-(2**63), 2**63)
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+
+_ATOMS = frozenset({str, int, bool, NoneType})
+
+_JSON_TYPES: dict[type, str] = {str: "string", int: "number", float: "number", bool: "boolean"}
+_JSON_TYPES |= {dict: "object", list: "array", NoneType: "null"}
+
+
+class NotCanonical(ValueError):  # noqa: N818 - reads as what it says of the document
+    """The document has no canonical form: NaN, infinity, a lone surrogate, nesting without end."""
+
+
+def canonical(document: Any) -> str:
+    """Return the one text of a JSON document: keys sorted, no spaces, UTF-8 unescaped.
+
+    It is RFC 8785 but for three points, none of which loses anything: integers of any size are
+    written in full, floats in the shortest notation of msgspec (`1.0`, `1e22`), and keys are
+    sorted by code point (which differs for keys beyond the basic plane only).
+
+    Raises:
+        NotCanonical: for NaN, infinity, lone surrogates, over 64 levels, or what JSON has not.
+    """
+    _check((document,), MAX_DEPTH)
+    try:
+        return _ENCODER.encode(document).decode()
+    except ValueError as error:  # a lone surrogate, or an integer of over 4,300 digits
+        raise NotCanonical(str(error)) from None
+
+
+def fingerprint(payload: str) -> str:
+    """Return the lower-case hex SHA-256 of the text's UTF-8 bytes."""
+    return hashlib.sha256(payload.encode()).hexdigest()
+
+
+def _check(values: Iterable[object], depth: int) -> None:
+    """Refuse what msgspec would write as something else, or not at all."""
+    for value in values:
+        kind = type(value)
+        if kind in _ATOMS:
+            continue
+        if isinstance(value, dict | list):
+            if not depth:
+                raise NotCanonical(f"nested over {MAX_DEPTH} levels")
+            _check(value.values() if isinstance(value, dict) else value, depth - 1)
+        elif not isinstance(value, float):
+            raise NotCanonical(f"{kind.__name__} is not JSON")
+        elif not isfinite(value):
+            raise NotCanonical(f"{value} is not JSON")
+
+
+_PLATFORMS = {"Ubuntu", "CentOS", "Windows Server", "Other Linux", "Other Windows"}
+_SOURCES = {"public", "thirdparty", "private", "shared", "community"}
+_PERMISSIONS = {"all", "specifiedUsers", "ownerOnly"}
+_DISK_TYPES = {"ssd.gp1", "ssd.io1", "hdd.std1", "ssd", "premium-hdd"}
+
+
+class _Field(NamedTuple):
+    """A field with a column: the type the column has, and its documented values if it has such."""
+
+    column: str
+    kind: type[Any]
+    allowed: set[str] | None = None
+    documented: bool = True
+
+
+class _Object(NamedTuple):
+    """An object of the API: its fields with a column, and the documented ones without."""
+
+    fields: dict[str, _Field]
+    others: set[str]
+
+
+_IMAGE = _Object(
+    {
+        "name": _Field("name", str),
+        "platform": _Field("platform", str, _PLATFORMS),
+        "osVersion": _Field("os_version", str),
+        "architecture": _Field("architecture", str, {"x86_64", "i386", "arm64"}),
+        "systemDiskSizeGB": _Field("system_disk_size_gb", int),
+        "imageSource": _Field("image_source", str, _SOURCES),
+        "osType": _Field("os_type", str, {"windows", "linux"}),
+        "status": _Field("status", str, {"pending", "ready", "deleting", "error"}),
+        "createTime": _Field("create_time", datetime),
+        "sizeMB": _Field("size_mb", int),
+        "desc": _Field("description", str),
+        "ownerPin": _Field("owner_pin", str),
+        "launchPermission": _Field("launch_permission", str, _PERMISSIONS),
+        "snapshotId": _Field("snapshot_id", str),
+        "rootDeviceType": _Field("root_device_type", str, {"localDisk", "cloudDisk"}),
+        "progress": _Field("progress", str),
+        "offline": _Field("offline", bool),
+        "uefiSupport": _Field("uefi_support", bool, documented=False),
+        "imported": _Field("imported", bool),
+        "bootMode": _Field("boot_mode", str, {"bios", "uefi"}),
+        "expiredTime": _Field("expired_time", datetime),
+        "loginName": _Field("login_name", str),
+    },
+    {"imageId", "systemDisk", "dataDisks", "serviceCode", "instanceId", "chargeInfo"},
+)
+
+_DISK = _Object(
+    {
+        "deviceName": _Field("device_name", str),
+        "diskCategory": _Field("disk_category", str, {"local", "cloud"}),
+        "autoDelete": _Field("auto_delete", bool),
+    },
+    {"cloudDisk", "localDisk", "status"},
+)
+_CLOUD = _Object(
+    {
+        "diskType": _Field("disk_type", str, _DISK_TYPES),
+        "diskSizeGB": _Field("disk_size_gb", int),
+        "iops": _Field("iops", int),
+        "throughput": _Field("throughput", int),
+        "snapshotId": _Field("snapshot_id", str),
+        "encrypted": _Field("encrypted", bool),
+    },
+    {
+        *("diskId", "az", "name", "description", "status", "attachments", "multiAttachable"),
+        *("enabled", "createTime", "charge", "tags", "snapshotPolicies", "resourceGroupId"),
+        *("canPutInRecycleBin", "trashTime"),
+    },
+)
+_LOCAL = _Object(
+    {"diskType": _Field("disk_type", str), "diskSizeGB": _Field("disk_size_gb", int)}, set()
+)
+
+_DETAILS = ("localDisk", _LOCAL), ("cloudDisk", _CLOUD)
+
+_NO_IMAGE: dict[str, ColumnValue] = {f.column: None for f in _IMAGE.fields.values()}
+_NO_DISK: dict[str, ColumnValue] = {"role": None, "position": None}
+_NO_DISK |= {f.column: None for f in (*_DISK.fields.values(), *_CLOUD.fields.values())}
+
+
+def normalize(image: Mapping[str, Any], *, time_zone: ZoneInfo) -> Normalized:
+    """Return the image as the tables hold it.
+
+    Args:
+        image: the `image` object, as JSON decodes to (dict, list, str, int, float, bool, None).
+        time_zone: the zone of the API's times that carry none.
+
+    Raises:
+        NotCanonical: see `canonical`; nothing else is raised, whatever the object contains.
+    """
+    payload = canonical(image)
+    reader = _Reader(time_zone)
+    columns = _NO_IMAGE.copy()
+    rest = reader.fields("image.", image, _IMAGE, columns)
+    if type(rest.pop("imageId", None)) not in (str, NoneType):
+        reader.note("image.imageId", image["imageId"])
+
+    disks = []
+    system = rest.get("systemDisk")
+    if isinstance(system, dict):
+        disks.append(reader.disk("image.systemDisk.", system, "system", 0))
+        del rest["systemDisk"]
+    elif system is not None:
+        reader.note("image.systemDisk", system)
+
+    items = rest.pop("dataDisks", [])
+    if isinstance(items, list):
+        for position, item in enumerate(items, 1):
+            if isinstance(item, dict):
+                disks.append(reader.disk("image.dataDisks[].", item, "data", position))
+            else:
+                reader.note("image.dataDisks[]", item)
+        items = [item for item in items if not isinstance(item, dict)]
+    else:
+        reader.note("image.dataDisks", items)
+    if items != []:
+        rest["dataDisks"] = items
+
+    columns["extra"] = _extra(rest)
+    return Normalized(payload, fingerprint(payload), columns, tuple(disks), reader.drift())
+
+
+def members(result: Mapping[str, Any]) -> tuple[str, str, tuple[tuple[str, str | None], ...]]:
+    """Return payload, fingerprint and (pin, login name or None) of a describeImageMembers result.
+
+    A login name belongs to the pin of its place, when there are as many of both.
+
+    Raises:
+        NotCanonical: see `canonical`.
+    """
+    payload = canonical(result)
+    pins, names = result.get("pins"), result.get("loginNames")
+    if not isinstance(pins, list):
+        return payload, fingerprint(payload), ()
+    if not isinstance(names, list) or len(names) != len(pins):
+        names = [None] * len(pins)
+    pairs = ((_member(pin), _member(name)) for pin, name in zip(pins, names, strict=True))
+    found = tuple((pin, name) for pin, name in pairs if pin is not None)
+    return payload, fingerprint(payload), found
+
+
+class _Reader:
+    """Reads one image's objects, and collects what is to be noted."""
+
+    __slots__ = ("_notes", "_time_zone")
+
+    def __init__(self, time_zone: ZoneInfo) -> None:
+        self._time_zone = time_zone
+        self._notes: dict[tuple[str, str, str | None], None] = {}
+
+    def note(self, path: str, found: object, value: str | None = None) -> None:
+        """Note what was found at a path, with the value when it is outside its documented set."""
+        if value is not None:
+            value = value[:MAX_VALUE].replace("\0", "\ufffd")
+        self._notes[(path, _JSON_TYPES[type(found)], value)] = None
+
+    def drift(self) -> tuple[Drift, ...]:
+        """Return the notes, sorted, so that the order of keys does not matter."""
+        notes = sorted(self._notes, key=lambda note: (note[0], note[1], note[2] or ""))
+        return tuple([_drift(*note) for note in notes])
+
+    def fields(
+        self, path: str, source: Mapping[str, Any], known: _Object, row: dict[str, ColumnValue]
+    ) -> dict[str, Any]:
+        """Read an object's fields into a row, and return what did not find its column."""
+        fields, others = known
+        rest: dict[str, Any] = {}
+        for key, value in source.items():
+            field = fields.get(key)
+            if field is None:
+                if key not in others:
+                    self.note(path + key[:MAX_VALUE].replace("\0", "\ufffd"), value)
+                elif value is None:
+                    continue
+                rest[key] = value
+                continue
+            column, kind, allowed, documented = field
+            if not documented:
+                self.note(path + key, value)
+            if type(value) is kind and (
+                ("\0" not in value and (allowed is None or value in allowed))
+                if kind is str
+                else kind is bool or value in _INT64
+            ):
+                row[column] = value
+            elif value is not None and not self._odd(path + key, value, field, row):
+                rest[key] = value
+        return rest
+
+    def _odd(self, path: str, value: Any, field: _Field, row: dict[str, ColumnValue]) -> bool:
+        """Read what is not plainly what its column holds; return whether that was possible."""
+        kind = field.kind
+        found: ColumnValue
+        try:
+            found = _time(value, self._time_zone, path) if kind is datetime else _READ[kind](value)
+        except ValueError:
+            self.note(path, value)
+            return False
+        outside = field.allowed is not None and found not in field.allowed
+        if outside or kind not in (type(value), datetime):
+            self.note(path, value, str(found) if outside else None)
+        if isinstance(found, str) and "\0" in found:
+            self.note(path, value)
+            found = found.replace("\0", "\ufffd")
+        row[field.column] = found
+        return True
+
+    def disk(
+        self, path: str, disk: Mapping[str, Any], role: str, position: int
+    ) -> dict[str, ColumnValue]:
+        """Read one InstanceDiskAttachment; the details come from cloudDisk or localDisk."""
+        row = _NO_DISK.copy()
+        row["role"] = role
+        row["position"] = position
+        rest = self.fields(path, disk, _DISK, row)
+        chosen = False
+        for name, known in _DETAILS if row["disk_category"] == "local" else reversed(_DETAILS):
+            found = rest.get(name)
+            if isinstance(found, dict):
+                if not chosen:
+                    chosen = True
+                    rest[name] = self.fields(f"{path}{name}.", found, known, row)
+                    if not rest[name]:
+                        del rest[name]
+            elif found is not None:
+                self.note(path + name, found)
+        row["extra"] = _extra(rest)
+        return row
+
+
+_drift = lru_cache(maxsize=1024)(Drift)  # the same few come with every image
+
+
+def _extra(rest: Mapping[str, Any]) -> str | None:
+    """Return canonical JSON of what is left; None when nothing is."""
+    return _ENCODER.encode(rest).decode() if rest else None
+
+
+_INTEGER = re.compile(r"([+-]?[0-9]{1,40})(?:\.0+)?")
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, str) and (match := _INTEGER.fullmatch(value.strip())):
+        value = int(match[1])
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or value not in _INT64:
+        raise ValueError
+    return value
+
+
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+
+
+def _boolean(value: object) -> bool:
+    found = _BOOLEANS.get(_text(value).strip().lower())
+    if found is None:
+        raise ValueError
+    return found
+
+
+def _text(value: object) -> str:
+    """Return a scalar as the payload writes it."""
+    if isinstance(value, dict | list):
+        raise ValueError  # noqa: TRY004 - one class for all that is unreadable
+    return value if isinstance(value, str) else _ENCODER.encode(value).decode()
+
+
+_READ: dict[type, Callable[[object], ColumnValue]] = {int: _integer, bool: _boolean, str: _text}
+
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII
+)
+
+_FIRST_YEAR, _LAST_YEAR = 1000, 9999
+"""Exclusive: MariaDB's DATETIME begins and ends there. Some encoders' zero time is year 1."""
+
+
+def _time(value: object, time_zone: ZoneInfo, path: str) -> datetime | None:
+    """Return UTC; None for an expiry that is empty, which means never."""
+    if not isinstance(value, str):
+        raise ValueError  # noqa: TRY004 - one class for all that is unreadable
+    text = value.strip()
+    if not text and path == "image.expiredTime":
+        return None
+    if not _TIME.fullmatch(text):
+        raise ValueError
+    time = datetime.fromisoformat(text)
+    if not _FIRST_YEAR < time.year < _LAST_YEAR:
+        raise ValueError
+    return (time if time.tzinfo else time.replace(tzinfo=time_zone)).astimezone(UTC)
+
+
+def _member(value: object) -> str | None:
+    if value is None or isinstance(value, dict | list):
+        return None
+    return _text(value).replace("\0", "\ufffd")
