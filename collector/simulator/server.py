@@ -1,0 +1,346 @@
+"""A local stand-in for JD Cloud's VM endpoint, after the API's pages and its gateway's words."""
+
+import asyncio
+import os
+import re
+import ssl
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from random import Random
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+from aiohttp import web
+
+from collector.errors import UnavailableError
+from collector.simulator.faults import ERRORS, JSON, Faults, envelope, inject
+from collector.simulator.images import REGIONS, SOURCES, Inventory, matches
+from collector.simulator.signatures import Claim, Verifier, read_claim
+
+__all__ = ["Simulator", "SimulatorOptions", "running", "serve"]
+
+HOST = "127.0.0.1"
+SHUTDOWN_S = 0.2
+"""How long a handler may go on when the server stops (seconds)."""
+
+MAX_IDS = 100
+MAX_ARRIVALS = 200_000
+"""How many of the latest arrivals are recorded of one access key in one region."""
+
+ADMIN = "/_simulator"
+NO_REGION = "?"
+_PATH = re.compile("/v1/regions/([^/]+)/images(?:/([^/]+)(/members)?)?")
+_FILTERS = (
+    *("imageSource", "platform", "imageName", "rootDeviceType", "launchPermission", "status"),
+    *("architecture", "bootMode"),
+)
+
+Interceptor = Callable[[web.BaseRequest], Awaitable[web.StreamResponse | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorOptions:
+    """How a simulator behaves; without options it answers at once, without limit and fault.
+
+    Attributes:
+        port: 0 picks a free one.
+        rate_limit: requests a second of one access key in one region; 0: no limit.
+        account_rate_limit: requests a second of one access key; 0: no limit.
+        latency: seconds that every answer takes.
+        faults: see `collector.simulator.faults.Faults`.
+        credentials: further pairs of access key and secret key.
+        security_token: required in every request, raw or in base64; None: any is tolerated.
+        verify: whether signatures are checked; off for benchmarks only.
+        record: whether arrivals and hits by image are kept.
+        unknown_ids: whether describeImages omits ids it does not know, or fails.
+        tls: serves https with this context.
+    """
+
+    port: int = 0
+    images: int = 500
+    seed: int = 0
+    regions: tuple[str, ...] = REGIONS
+    rate_limit: float = 0.0
+    account_rate_limit: float = 0.0
+    latency: float = 0.0
+    faults: str | Faults = ""
+    access_key: str = "simulator"
+    secret_key: str = "simulator"  # noqa: S105 - public by design
+    credentials: Mapping[str, str] = field(default_factory=dict)
+    security_token: str | None = None
+    verify: bool = True
+    record: bool = False
+    unknown_ids: Literal["omit", "fail"] = "omit"
+    tls: ssl.SSLContext | None = None
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], **options: Any) -> "SimulatorOptions":
+        """Options whose credentials are those that `collector` itself would read from `environ`."""
+        return cls(
+            access_key=environ.get("JDCLOUD_ACCESS_KEY") or "simulator",
+            secret_key=environ.get("JDCLOUD_SECRET_KEY") or "simulator",
+            security_token=environ.get("JDCLOUD_SECURITY_TOKEN") or None,
+            **options,
+        )
+
+
+class Simulator(Inventory):
+    """An inventory and the endpoint that shows it.
+
+    Attributes:
+        url: where it listens.
+        faults: may be replaced at any time; its shares of images were read at the start.
+        requests: requests by call; what has no route is `other`.
+        injected: faults by name.
+        hits: requests that named an image, by (region, image id); with `record` only.
+        credentials: secret key by access key; may be changed at any time.
+        intercept: asked before every answer; what it returns is the answer, unless None.
+        clock: gives arrivals their time (seconds).
+    """
+
+    def __init__(self, options: SimulatorOptions) -> None:
+        chosen = options.faults
+        self.faults = Faults.parse(chosen) if isinstance(chosen, str) else chosen
+        super().__init__(
+            images=options.images,
+            seed=options.seed,
+            regions=options.regions,
+            delete=self.faults.delete,
+            change=self.faults.change,
+            epoch=self.faults.epoch,
+        )
+        self.url = ""
+        self.requests: Counter[str] = Counter()
+        self.injected: Counter[str] = Counter()
+        self.hits: Counter[tuple[str, str]] = Counter()
+        self.intercept: Interceptor | None = None
+        self.clock: Callable[[], float] = time.monotonic
+        self._options = options
+        pairs = {options.access_key: options.secret_key, **options.credentials}
+        self._verifier = Verifier(pairs, options.security_token)
+        self.credentials = self._verifier.credentials
+        self._random = Random(options.seed)  # noqa: S311 - repeatable faults, no secret
+        self._arrivals: dict[tuple[str, str], deque[float]] = {}
+        self._admitted: dict[tuple[str, str | None], deque[float]] = {}
+
+    def worst_window(
+        self, access_key: str | None = None, region: str | None = None, seconds: float = 1.0
+    ) -> int:
+        """The most recorded requests that arrived within `seconds`; None: all keys, all regions."""
+        times = sorted(
+            arrival
+            for (key, where), arrivals in self._arrivals.items()
+            if access_key in (None, key) and region in (None, where)
+            for arrival in arrivals
+        )
+        worst = first = 0
+        for last, arrival in enumerate(times):
+            while arrival - times[first] >= seconds:
+                first += 1
+            worst = max(worst, last - first + 1)
+        return worst
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answers one request."""
+        arrived = self.clock()
+        path, _, query = request.raw_path.partition("?")
+        if path.startswith(ADMIN):
+            return self._administer(request.method, path)
+        call, region, image_id = self._route(request.method, path)
+        self.requests[call] += 1
+        claim = read_claim(request.headers.get("Authorization"))
+        access_key = claim.access_key if claim and claim.access_key in self.credentials else "?"
+        if self._options.record:
+            self._record(access_key, region, image_id, query, arrived)
+        if self.intercept is not None:
+            answer = await self.intercept(request)
+            if answer is not None:
+                return answer
+        if self._options.latency:
+            await asyncio.sleep(self._options.latency)
+        request_id, fault = f"{self._random.getrandbits(128):032x}", None
+        try:
+            await self._check(request, claim, region)
+            self._throttle(access_key, region, arrived)
+            fault = self.faults.draw(self._random, region)
+            result = await self._result(ERRORS.get(fault or ""), call, region, image_id, query)
+            status, body = 200, b'{"requestId":"%b","result":%b}' % (request_id.encode(), result)
+        except _Refusal as refusal:
+            status, body = refusal.args[0], envelope(request_id, *refusal.args)
+        response = self._response(status, body, request_id)
+        if fault is None:
+            return response
+        self.injected[fault] += 1
+        return await inject(fault, self.faults, request, response, body)
+
+    def _response(self, status: int, body: bytes, request_id: str) -> web.Response:
+        headers = {"Content-Type": JSON, "x-jdcloud-request-id": request_id}
+        if self.faults.clock_skew:
+            headers["Date"] = formatdate(time.time() + self.faults.clock_skew, usegmt=True)
+        if self.faults.retry_after is not None and status in (429, 503):
+            headers["Retry-After"] = f"{self.faults.retry_after:g}"
+        return web.Response(status=status, body=body, headers=headers)
+
+    def _route(self, method: str, path: str) -> tuple[str, str, str]:
+        match = _PATH.fullmatch(path)
+        if method != "GET" or match is None or match[1] not in self.regions:
+            return "other", NO_REGION, ""
+        call = "describeImages" if match[2] is None else "describeImage"
+        return call + ("Members" if match[3] else ""), match[1], unquote(match[2] or "")
+
+    async def _check(self, request: web.BaseRequest, claim: Claim | None, region: str) -> None:
+        if region == NO_REGION:
+            raise _Refusal(*ERRORS["404"])
+        if self._options.verify:
+            message = self._verifier.refusal(
+                claim,
+                request.method,
+                request.raw_path,
+                request.headers,
+                await request.read() if request.can_read_body else b"",
+                region=region,
+                now=time.time() + self.faults.clock_skew,
+            )
+            if message is not None:
+                raise _Refusal(401, "ACCESS_ERROR", message)
+
+    def _record(
+        self, access_key: str, region: str, image_id: str, query: str, arrived: float
+    ) -> None:
+        lane = access_key, region
+        if lane not in self._arrivals:
+            self._arrivals[lane] = deque(maxlen=MAX_ARRIVALS)
+        self._arrivals[lane].append(arrived)
+        for named in (image_id,) if image_id else _ids(parse_qsl(query)):
+            self.hits[region, named] += 1
+
+    def _throttle(self, access_key: str, region: str, now: float) -> None:
+        """Counts the request in both sliding windows, unless one of them is full."""
+        windows = []
+        for key, limit in (
+            ((access_key, region), self._options.rate_limit),
+            ((access_key, None), self._options.account_rate_limit),
+        ):
+            if limit:
+                size = max(1, int(limit))
+                window = self._admitted.setdefault(key, deque(maxlen=size))
+                if len(window) == size and now - window[0] < size / limit:
+                    raise _Refusal(*ERRORS["429"])
+                windows.append(window)
+        for window in windows:
+            window.append(now)
+
+    async def _result(
+        self,
+        error: tuple[int, str, str] | None,
+        call: str,
+        region: str,
+        image_id: str,
+        query: str,
+    ) -> bytes:
+        if error is not None:
+            raise _Refusal(*error)
+        if call == "describeImages":
+            return await self._list(region, parse_qsl(query))
+        body = self.body(region, image_id)
+        if body is None:
+            raise _Refusal(404, "NOT_FOUND", f"Image '{image_id}' not found")
+        if call == "describeImage":
+            return b'{"image":%b}' % body
+        if (self.image(region, image_id) or {}).get("imageSource") != "private":
+            raise _Refusal(400, "INVALID_ARGUMENT", f"Image '{image_id}' is not private")
+        pins = self.members(region, image_id)
+        return msgspec.json.encode({"pins": pins, "loginNames": pins})
+
+    async def _list(self, region: str, parameters: list[tuple[str, str]]) -> bytes:
+        given, ids = dict(parameters), list(dict.fromkeys(_ids(parameters)))
+        page = _integer(given, "PageNumber", 1, range(1, 10**9))
+        size = _integer(given, "PageSize", 20, range(10, 101))
+        filters = {name: given[name] for name in _FILTERS if given.get(name)}
+        if len(ids) > MAX_IDS:
+            raise _Refusal(400, "OUT_OF_RANGE", f"ids out of range, {MAX_IDS} at most")
+        if ids:
+            found = []
+            for image_id in ids:
+                image = self.image(region, image_id)
+                if image is None and self._options.unknown_ids == "fail":
+                    raise _Refusal(404, "NOT_FOUND", f"Image '{image_id}' not found")
+                if image is not None and matches(image, filters):
+                    found.append(image_id)
+        elif "imageSource" not in filters:
+            raise _Refusal(400, "FAILED_PRECONDITION", "Parameter ImageSource missing")
+        elif filters["imageSource"] not in SOURCES:
+            raise _Refusal(400, "INVALID_ARGUMENT", "Parameter ImageSource invalid")
+        else:
+            # Images taken out of service are listed only for those who ask for them.
+            offline = {"offline": given.get("offline", "false").lower()}
+            sold = filters["imageSource"] in ("public", "thirdparty")
+            found = await self.select(region, filters | offline if sold else filters)
+        # Whether paging cuts a call by ids too is not documented; this is the stricter reading.
+        bodies = [self.body(region, image_id) for image_id in found[(page - 1) * size :][:size]]
+        listed = b",".join(body for body in bodies if body is not None)
+        return b'{"images":[%b],"totalCount":%d}' % (listed, len(found))
+
+    def _administer(self, method: str, path: str) -> web.Response:
+        """The simulator's own calls: `GET` shows the counts, `POST …/epoch` begins an epoch."""
+        if (method, path) == ("POST", f"{ADMIN}/epoch"):
+            self.advance()
+        elif (method, path) != ("GET", ADMIN):
+            return web.json_response({}, status=404)
+        worst = {f"{key} {where}": self.worst_window(key, where) for key, where in self._arrivals}
+        counts = {"requests": self.requests, "injected": self.injected, "worst_window": worst}
+        return web.json_response(body=msgspec.json.encode({"epoch": self.epoch} | counts))
+
+
+class _Refusal(Exception):  # noqa: N818 - an answer, not a failure
+    """HTTP status, `status` and message of the envelope that answers."""
+
+
+def _ids(parameters: list[tuple[str, str]]) -> list[str]:
+    return [value for name, value in parameters if name.startswith("ids.")]
+
+
+def _integer(given: Mapping[str, str], name: str, usual: int, allowed: range) -> int:
+    text = given.get(name[0].lower() + name[1:], str(usual))
+    if re.fullmatch("[0-9]{1,9}", text) is None:
+        raise _Refusal(400, "INVALID_ARGUMENT", f"{name} invalid")
+    if int(text) not in allowed:
+        raise _Refusal(400, "OUT_OF_RANGE", f"{name} out of range")
+    return int(text)
+
+
+@asynccontextmanager
+async def running(options: SimulatorOptions) -> AsyncIterator[Simulator]:
+    """A simulator that listens as long as the context lasts; raises as `serve` does."""
+    simulator = Simulator(options)
+    server = web.Server(simulator.handle, access_log=None, handler_cancellation=True)
+    runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, HOST, options.port, ssl_context=options.tls)
+        try:
+            await site.start()
+        except OSError as error:
+            where = f"{HOST}:{options.port}"
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise UnavailableError(f"cannot listen on {where}: {reason}") from None
+        scheme = "https" if options.tls else "http"
+        simulator.url = f"{scheme}://{HOST}:{runner.addresses[0][1]}"
+        yield simulator
+    finally:
+        await runner.cleanup()
+
+
+async def serve(options: SimulatorOptions, *, ready: Callable[[str], None]) -> None:
+    """Serves until it is cancelled; calls `ready` with its URL once it listens.
+
+    Raises UsageError for wrong faults, UnavailableError when the port is taken.
+    """
+    async with running(options) as simulator:
+        ready(simulator.url)
+        await asyncio.Event().wait()
