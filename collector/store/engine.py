@@ -129,16 +129,17 @@ class Database:
         value = value.astimezone(UTC).replace(tzinfo=None)
         return value.isoformat(" ", "microseconds") if self.kind == "sqlite" else value
 
-    def insert_new(self, table: Table, keys: Sequence[str]) -> Prepared:
-        """Insert rows that are not there yet; leave those that are."""
-        statement: Any
+    def insert_new(self, table: Table) -> Any:
+        """An insert that leaves the rows alone that are there already."""
         if self.kind == "mysql":
             # Not INSERT IGNORE, which hides every other error as well.
             key = next(iter(table.primary_key))
-            statement = mysql.insert(table).on_duplicate_key_update({key.name: key})
-        else:
-            statement = self._insert(table).on_conflict_do_nothing()
-        return Prepared(statement.values(dict.fromkeys(keys)), self.dialect, keys)
+            return mysql.insert(table).on_duplicate_key_update({key.name: key})
+        return self._insert(table).on_conflict_do_nothing()
+
+    def prepare(self, statement: ClauseElement, keys: Sequence[str]) -> Prepared:
+        """Compile a statement whose parameters are `keys`, in its own order."""
+        return Prepared(statement, self.dialect, keys)
 
     def upsert(self, table: Table, key: str, change: dict[str, Any]) -> Any:
         """An insert that makes `change` where the row of primary key `key` exists."""
@@ -209,7 +210,7 @@ class Database:
                     "connect_timeout": _WAIT_S,
                     "charset": "utf8mb4",
                     "init_command": "SET time_zone = '+00:00', innodb_lock_wait_timeout = 10,"
-                    " sql_mode = 'TRADITIONAL'",
+                    " sql_mode = 'TRADITIONAL' /*M!100300 , idle_transaction_timeout = 10 */",
                 },
             }
         try:

@@ -97,6 +97,7 @@ runs = Table(
     ),
     Column("digest", String(64), doc="The chain's SHA-256 at this run; NULL until it is sealed."),
     Column("tool_version", WORD, nullable=False, doc="Version of this program."),
+    Column("time_zone", IDENT, nullable=False, doc="Zone in which the API's times were read."),
     Column("account", IDENT, doc="The account, for a run that belongs to one (those of `serve`)."),
     Column(
         "scope",

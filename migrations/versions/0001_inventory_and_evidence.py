@@ -113,6 +113,7 @@ def upgrade() -> None:
         sa.Column("config_digest", sa.String(length=64), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=True),
         sa.Column("tool_version", WORD, nullable=False),
+        sa.Column("time_zone", IDENT, nullable=False),
         sa.Column("account", IDENT, nullable=True),
         sa.Column("scope", WORD, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_runs"),

@@ -1,0 +1,241 @@
+"""Leases: exactly one process of the fleet may call for an access key, and write what it heard.
+
+The lease is a row in the shared database, taken by its clock. A holder sends nothing later than
+`SEND_S` after the *start* of its last successful renewal, which is `TTL_S - SEND_S` before anybody
+else may take the row; every commit checks the token in its own transaction, so a late one fails.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collector.errors import HeldError, LeaseLostError, UnavailableError
+from collector.store.control import leases
+from collector.store.engine import Database
+
+__all__ = ["Holder", "Leases", "holders"]
+
+TTL_S: Final = 15.0
+"""A lease that was not renewed may be taken after this (seconds, the database's clock)."""
+
+RENEW_S: Final = 5.0
+"""A holder renews this often (seconds)."""
+
+SEND_S: Final = 12.0
+"""Nothing is sent later than this after the start of the last renewal (seconds, boot time)."""
+
+GAP_S: Final = 1.0
+"""A successor waits this long after a release, or after replacing a dead holder (seconds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds an account."""
+
+    account: str
+    name: str
+    holder: str
+    expires: datetime | None = None
+
+
+def boot_time() -> float:
+    """Seconds since boot, suspension included: a monotonic clock that stops then is not enough."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _this_boot() -> str:
+    """One boot of one machine and pid namespace; empty where that cannot be told."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> int | None:
+    """Start time of a process (clock ticks since boot, proc(5)); None when there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+class Leases:
+    """The leases of this process; they live and die together.
+
+    Args:
+        database: where the rows are.
+        names: account → lease name (`ak:…`, of its access key).
+    """
+
+    def __init__(self, database: Database, names: Mapping[str, str]) -> None:
+        self._database = database
+        self._names = dict(names)
+        self._tokens: dict[str, int] = {}
+        self._send_until = 0.0
+        self._identity: dict[str, Any] = {
+            "holder": f"{socket.gethostname()}, pid {os.getpid()}, {' '.join(sys.argv[:2])[-80:]}",
+            "boot_id": _this_boot(),
+            "pid": os.getpid(),
+            "pid_started": _started(os.getpid()) or 0,
+        }
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The accounts that this process holds."""
+        return frozenset(self._tokens)
+
+    def token(self, account: str) -> int:
+        """The token under which an account is held."""
+        return self._tokens[account]
+
+    def check(self) -> None:
+        """Refuse to send when the lease may have passed to somebody else.
+
+        Raises:
+            LeaseLostError: the last renewal is too long ago, or nothing is held.
+        """
+        if not self._tokens or boot_time() >= self._send_until:
+            raise LeaseLostError("the lease of the account ran out; nothing more is sent")
+
+    async def take_all(self) -> float:
+        """Take every account, or none.
+
+        Returns:
+            Seconds to wait before the first call.
+
+        Raises:
+            HeldError: another process holds one of them.
+        """
+        wait_s = 0.0
+        for account in sorted(self._names):
+            taken = await self.take(account)
+            if isinstance(taken, Holder):
+                await self.release()
+                raise HeldError(f"account {account} is held by another process: {taken.holder}")
+            wait_s = max(wait_s, taken)
+        return wait_s
+
+    async def take(self, account: str) -> float | Holder:
+        """Take one account; tell the seconds to wait before the first call, or who holds it."""
+        name, began = self._names[account], boot_time()
+        mine = {**self._identity, "account": account}
+        async with self._database.write() as connection:
+            now, later = self._database.now(), self._database.now(TTL_S)
+            query = select(leases, now.label("now")).where(leases.c.name == name)
+            row = (await connection.execute(query.with_for_update())).one_or_none()
+            if row is None:
+                values = {"name": name, "token": 1, "expires": later, "free_at": now, **mine}
+                try:
+                    await connection.execute(insert(leases).values(values))
+                except IntegrityError:  # somebody else was first
+                    return Holder(account, name, "it was taken just now")
+                token, wait_s = 1, 0.0
+            else:
+                died = row.expires > row.now and self._is_dead(row)
+                if row.expires > row.now and not died:
+                    return Holder(account, name, row.holder, row.expires)
+                token = row.token + 1
+                wait_s = GAP_S if died else max(0.0, (row.free_at - row.now).total_seconds())
+                change: dict[str, Any] = {"token": token, "expires": later, **mine}
+                if died:
+                    change["free_at"] = self._database.now(GAP_S)
+                await connection.execute(
+                    update(leases).where(self._is(name, row.token)).values(change)
+                )
+        # The oldest of this process's renewals limits them all.
+        if not self._tokens:
+            self._send_until = began + SEND_S
+        self._tokens[account] = token
+        return wait_s
+
+    async def keep(self) -> None:
+        """Renew until cancelled.
+
+        Raises:
+            LeaseLostError: somebody else has it, or the database did not answer in time.
+        """
+        while True:
+            await asyncio.sleep(RENEW_S)
+            while self._tokens:
+                try:
+                    await asyncio.wait_for(self._renew(), RENEW_S)
+                    break
+                except (UnavailableError, TimeoutError) as error:
+                    if boot_time() >= self._send_until:
+                        raise LeaseLostError(
+                            f"the lease could not be renewed in time: {error or 'no answer'}"
+                        ) from error
+                    await asyncio.sleep(0.5)
+
+    async def confirm(self, connection: AsyncConnection, accounts: Iterable[str]) -> None:
+        """Check, inside a write transaction, that the accounts are still held.
+
+        Raises:
+            LeaseLostError: they are not, and nothing may be written.
+        """
+        wanted = {self._names[account]: self._tokens.get(account) for account in accounts}
+        query = select(leases.c.name, leases.c.token).where(leases.c.name.in_(wanted))
+        found = await connection.execute(query.with_for_update(read=True))
+        if dict(found.tuples().all()) != wanted:
+            raise LeaseLostError("the lease passed to another process; nothing more is written")
+
+    async def release(self) -> None:
+        """Give everything back; a successor waits a second."""
+        tokens, self._tokens = self._tokens, {}
+        self._send_until = 0.0
+        if not tokens:
+            return
+        async with self._database.write() as connection:
+            for account, token in sorted(tokens.items()):
+                free = {"expires": self._database.now(), "free_at": self._database.now(GAP_S)}
+                await connection.execute(
+                    update(leases).where(self._is(self._names[account], token)).values(free)
+                )
+
+    async def _renew(self) -> None:
+        began, tokens = boot_time(), dict(self._tokens)
+        if not tokens:
+            return
+        async with self._database.write() as connection:
+            mine = or_(*(self._is(self._names[account], t) for account, t in tokens.items()))
+            renewed = await connection.execute(
+                update(leases).where(mine).values(expires=self._database.now(TTL_S))
+            )
+            kept = renewed.rowcount
+            if self._database.kind == "mysql":  # counts only rows whose values changed
+                query = select(func.count()).select_from(leases).where(mine)
+                kept = (await connection.execute(query)).scalar_one()
+        if kept != len(tokens):
+            raise LeaseLostError("the lease passed to another process; nothing more is sent")
+        if self._tokens.items() <= tokens.items():
+            self._send_until = began + SEND_S
+
+    def _is_dead(self, row: Any) -> bool:
+        """Whether the holder was a process of this very machine that is no more."""
+        here = self._identity["boot_id"]
+        return bool(here) and row.boot_id == here and _started(row.pid) != row.pid_started
+
+    @staticmethod
+    def _is(name: str, token: int) -> Any:
+        return and_(leases.c.name == name, leases.c.token == token)
+
+
+async def holders(database: Database) -> list[Holder]:
+    """Who holds which account now, by the database's clock."""
+    async with database.read() as connection:
+        query = select(leases).where(leases.c.expires > database.now()).order_by(leases.c.account)
+        rows = (await connection.execute(query)).all()
+    return [Holder(row.account, row.name, row.holder, row.expires) for row in rows]

@@ -1,0 +1,319 @@
+"""The durable plan: a row an item before the first call; a run from opening to finish."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    Update,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ColumnElement
+
+from collector.models import Item, LaneKey, Outcome
+from collector.store.engine import Database
+from collector.store.leases import Leases
+from collector.store.schema import (
+    image_versions,
+    images,
+    lanes,
+    observation_rows,
+    run_lanes,
+    runs,
+)
+
+__all__ = ["Opening", "Plan", "finish", "known_images", "unfinished", "unsealed"]
+
+RESUMABLE: Final = timedelta(hours=24)
+"""An unfinished run may be resumed this long after it began."""
+
+CHUNK: Final = 1_000
+"""Ids planned with one statement."""
+
+PAGE: Final = 500
+"""Items that a lane reads at once."""
+
+_NOT_ATTEMPTED: Final[ColumnElement[str]] = literal_column(f"'{Outcome.NOT_ATTEMPTED}'")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a run is, before anything is planned; the columns of `runs` of the same names."""
+
+    trigger: str
+    plan_digest: str
+    config_digest: str
+    tool_version: str
+    scope: str
+    time_zone: str
+    account: str | None = None
+
+
+class Plan:
+    """The planned items of one run."""
+
+    def __init__(self, database: Database, leases: Leases, run_id: int) -> None:
+        self.run_id = run_id
+        self._database = database
+        self._leases = leases
+        self._lane_ids: dict[LaneKey, int] = {}
+        keys = ["account", "region", "image_id", "state", "first_planned_at"]
+        statement = database.insert_new(images).values({key: bindparam(key) for key in keys})
+        self._insert_images = database.prepare(statement, keys)
+
+    @classmethod
+    async def open(
+        cls, database: Database, leases: Leases, opening: Opening, now: datetime
+    ) -> "Plan":
+        """Begin a run; it is `running` and cannot be resumed until `planned` was called."""
+        values = {name: getattr(opening, name) for name in Opening.__slots__}
+        statement = insert(runs).values(status="running", started_at=now, **values)
+        async with database.write() as connection:
+            created = (await connection.execute(statement)).inserted_primary_key
+        if created is None:
+            raise AssertionError("an insert into runs has a key")
+        return cls(database, leases, created[0])
+
+    async def lane(self, key: LaneKey) -> int:
+        """The number of a lane, made when it is new."""
+        if key not in self._lane_ids:
+            async with self._database.write() as connection:
+                number = await lane_id(self._database, connection, key)
+                values = {"run_id": self.run_id, "lane_id": number}
+                await connection.execute(self._database.insert_new(run_lanes).values(values))
+            self._lane_ids[key] = number
+        return self._lane_ids[key]
+
+    async def add(self, key: LaneKey, ids: Sequence[str], now: datetime) -> None:
+        """Plan ids of a lane; those that are planned already stay as they are."""
+        lane = await self.lane(key)
+        at = self._database.time(now)
+        for start in range(0, len(ids), CHUNK):
+            some = ids[start : start + CHUNK]
+            rows = [(key.account, key.region, image_id, "unknown", at) for image_id in some]
+            async with self._database.write() as connection:
+                await self._leases.confirm(connection, [key.account])
+                await self._insert_images.run(connection, rows)
+                await connection.execute(self._observe(key, lane, some))
+
+    def _observe(self, key: LaneKey, lane: int, ids: Sequence[str]) -> Any:
+        same_lane = (images.c.account == key.account) & (images.c.region == key.region)
+        source = select(
+            literal(self.run_id), literal(lane), images.c.id, _NOT_ATTEMPTED, literal(0)
+        ).where(same_lane & images.c.image_id.in_(ids))
+        names = ["run_id", "lane_id", "image_pk", "outcome", "attempts"]
+        return self._database.insert_new(observation_rows).from_select(names, source)
+
+    async def planned(self, now: datetime) -> None:
+        """The plan is whole: from here on the run can be resumed."""
+        items = select(func.count()).select_from(observation_rows)
+        of_run = observation_rows.c.run_id == self.run_id
+        of_lane = observation_rows.c.lane_id == run_lanes.c.lane_id
+        whole = items.where(of_run).scalar_subquery()
+        by_lane = items.where(of_run, of_lane).correlate(run_lanes).scalar_subquery()
+        async with self._database.write() as connection:
+            await connection.execute(self._lanes_of_run().values(planned=by_lane))
+            await connection.execute(self._run().values(planned=whole, planned_at=now))
+
+    async def resume(self) -> None:
+        """Take up an unfinished run again; what was never attempted has not failed yet."""
+        rows = observation_rows.c
+        waiting = (
+            select(func.count())
+            .select_from(observation_rows)
+            .where(rows.run_id == self.run_id, rows.outcome == _NOT_ATTEMPTED)
+        )
+        by_lane = waiting.where(rows.lane_id == run_lanes.c.lane_id).correlate(run_lanes)
+        async with self._database.write() as connection:
+            await _count_failed(connection, self.run_id)
+            failed = run_lanes.c.failed - by_lane.scalar_subquery()
+            await connection.execute(self._lanes_of_run().values(failed=failed))
+            values = {"status": "running", "finished_at": None}
+            failed = runs.c.failed - waiting.scalar_subquery()
+            await connection.execute(self._run().values(failed=failed, **values))
+
+    async def listing_failed(self) -> None:
+        """Count a discover listing that could not be read whole."""
+        async with self._database.write() as connection:
+            more = runs.c.listings_failed + 1
+            await connection.execute(self._run().values(listings_failed=more))
+
+    def _run(self) -> Update:
+        return update(runs).where(runs.c.id == self.run_id)
+
+    def _lanes_of_run(self) -> Update:
+        return update(run_lanes).where(run_lanes.c.run_id == self.run_id)
+
+    async def lanes(self) -> dict[LaneKey, tuple[int, int]]:
+        """The run's lanes, each with its number and how many items still wait."""
+        waiting = and_(
+            observation_rows.c.run_id == run_lanes.c.run_id,
+            observation_rows.c.lane_id == run_lanes.c.lane_id,
+            observation_rows.c.outcome == Outcome.NOT_ATTEMPTED.value,
+        )
+        query = (
+            select(lanes, func.count(observation_rows.c.image_pk).label("waiting"))
+            .select_from(run_lanes.join(lanes).outerjoin(observation_rows, waiting))
+            .where(run_lanes.c.run_id == self.run_id)
+            .group_by(lanes.c.id, lanes.c.account, lanes.c.region)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return {LaneKey(r.account, r.region): (r.id, r.waiting) for r in sorted(rows)}
+
+    async def waiting(self, lane: int, after: int) -> list[Item]:
+        """The next page of a lane's items that were not attempted, in the order of their keys."""
+        query = (
+            select(observation_rows.c.image_pk, images.c.image_id)
+            .join(images, images.c.id == observation_rows.c.image_pk)
+            .where(
+                observation_rows.c.run_id == self.run_id,
+                observation_rows.c.lane_id == lane,
+                observation_rows.c.image_pk > after,
+                observation_rows.c.outcome == Outcome.NOT_ATTEMPTED.value,
+            )
+            .order_by(observation_rows.c.image_pk)
+            .limit(PAGE)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [Item(self.run_id, lane, pk, image_id) for pk, image_id in rows]
+
+
+async def lane_id(database: Database, connection: AsyncConnection, key: LaneKey) -> int:
+    """The number of a lane, made in the given transaction when it is new."""
+    values = {"account": key.account, "region": key.region}
+    await connection.execute(database.insert_new(lanes).values(values))
+    same = (lanes.c.account == key.account) & (lanes.c.region == key.region)
+    found: int = (await connection.execute(select(lanes.c.id).where(same))).scalar_one()
+    return found
+
+
+async def known_images(
+    database: Database, key: LaneKey, sources: Iterable[str], after: str
+) -> list[str]:
+    """A page of a lane's images that are not gone and were last seen with one of the sources."""
+    every = image_versions.alias("every_version")
+    last = (
+        select(func.max(every.c.id))
+        .where(every.c.image_pk == images.c.id)
+        .correlate(images)
+        .scalar_subquery()
+    )
+    query = (
+        select(images.c.image_id)
+        .join(image_versions, image_versions.c.image_pk == images.c.id)
+        .where(
+            image_versions.c.id == last,
+            images.c.account == key.account,
+            images.c.region == key.region,
+            images.c.image_id > after,
+            images.c.state != "gone",
+            image_versions.c.image_source.in_(list(sources)),
+        )
+        .order_by(images.c.image_id)
+        .limit(CHUNK)
+    )
+    async with database.read() as connection:
+        return list((await connection.execute(query)).scalars())
+
+
+async def unfinished(database: Database, plan_digest: str, now: datetime) -> int | None:
+    """The newest run of a plan that can be resumed."""
+    query = (
+        select(runs.c.id)
+        .where(
+            runs.c.plan_digest == plan_digest,
+            runs.c.status.in_(("running", "interrupted")),
+            runs.c.digest.is_(None),
+            runs.c.planned_at.is_not(None),
+            runs.c.started_at > now - RESUMABLE,
+        )
+        .order_by(runs.c.id.desc())
+        .limit(1)
+    )
+    async with database.read() as connection:
+        return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def unsealed(
+    database: Database, accounts: Iterable[str], now: datetime, *, keep: int | None
+) -> list[int]:
+    """Finished and abandoned runs without a digest, all of whose accounts are among those given.
+
+    Args:
+        database: where they are.
+        accounts: those whose leases the caller holds.
+        now: runs that began a day before it are not resumed any more.
+        keep: the run that the caller works on.
+    """
+    foreign = (
+        select(run_lanes.c.run_id)
+        .join(lanes, lanes.c.id == run_lanes.c.lane_id)
+        .where(run_lanes.c.run_id == runs.c.id, lanes.c.account.not_in(list(accounts)))
+    )
+    past = or_(
+        runs.c.status.not_in(("running", "interrupted")),
+        runs.c.planned_at.is_(None),
+        runs.c.started_at <= now - RESUMABLE,
+        runs.c.trigger == "queue",
+    )
+    query = (
+        select(runs.c.id)
+        .where(runs.c.digest.is_(None), past, ~foreign.exists(), runs.c.id != (keep or 0))
+        .order_by(runs.c.id)
+    )
+    async with database.read() as connection:
+        return list((await connection.execute(query)).scalars())
+
+
+async def finish(
+    database: Database, run_id: int, now: datetime, *, interrupted: bool = False, cut: bool = False
+) -> str:
+    """Finish a run: what was not read counts as failed.
+
+    Args:
+        database: where it is.
+        run_id: the run.
+        now: when it stopped working.
+        interrupted: it was stopped or killed.
+        cut: its deadline passed.
+
+    Returns:
+        The status: `complete` when everything was read and no listing failed, `failed` when
+        nothing could be read, else `partial`.
+    """
+    async with database.write() as connection:
+        await _count_failed(connection, run_id)
+        row = (await connection.execute(select(runs).where(runs.c.id == run_id))).one()
+        unread_members = select(observation_rows.c.run_id).where(
+            observation_rows.c.run_id == run_id,
+            observation_rows.c.members_outcome != Outcome.PRESENT.value,
+        )
+        if row.planned == row.present + row.not_found and not row.listings_failed:
+            partial = (await connection.execute(unread_members.limit(1))).first() is not None
+            status = "partial" if partial else "complete"
+        elif interrupted:
+            status = "interrupted"
+        else:
+            status = "partial" if cut or row.present or row.not_found else "failed"
+        await connection.execute(
+            update(runs).where(runs.c.id == run_id).values(status=status, finished_at=now)
+        )
+    return status
+
+
+async def _count_failed(connection: AsyncConnection, run_id: int) -> None:
+    for table, key in ((runs, runs.c.id), (run_lanes, run_lanes.c.run_id)):
+        failed = table.c.planned - table.c.present - table.c.not_found
+        await connection.execute(update(table).where(key == run_id).values(failed=failed))

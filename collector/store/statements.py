@@ -1,0 +1,235 @@
+"""The writer's statements, compiled once, and the rows they take."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collector.models import Drift, LaneKey, Result
+from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS
+from collector.store.engine import Database, Prepared, Values
+from collector.store.history import Change, State
+from collector.store.schema import (
+    disk_attachments,
+    image_members,
+    image_versions,
+    images,
+    member_versions,
+    observation_rows,
+    schema_drift,
+)
+from collector.store.types import UtcDateTime
+
+__all__ = ["Statements"]
+
+_STATE: Final = (
+    "state",
+    "first_seen_at",
+    "last_seen_at",
+    "last_checked_at",
+    "gone_at",
+    "last_attempt_at",
+    "last_outcome",
+    "failing_since",
+)
+_OBSERVATION: Final = (
+    "outcome",
+    "http_status",
+    "error_code",
+    "error_message",
+    "request_id",
+    "attempts",
+    "duration_ms",
+    "observed_at",
+    "members_outcome",
+)
+_VERSION: Final = (
+    "image_pk",
+    "run_id",
+    "account",
+    "region",
+    "valid_from",
+    "fingerprint",
+    "payload",
+)
+_IMAGE: Final = tuple(column.name for column in IMAGE_COLUMNS)
+_IMAGE_TIMES: Final = tuple(c.name for c in IMAGE_COLUMNS if isinstance(c.type, UtcDateTime))
+_DISK: Final = tuple(column.name for column in DISK_COLUMNS)
+
+
+class Statements:
+    """Reads the images of a batch, and writes what their results change."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._read = self._compile_read()
+        self._observe = self._update(
+            observation_rows,
+            _OBSERVATION,
+            ("run_id", "lane_id", "image_pk"),
+        )
+        self._image = self._update(images, _STATE, ("id",))
+        closing = ("closed_run_id", "valid_to", "last_confirmed_at")
+        self._close = self._update(image_versions, closing, ("image_pk",), only_open=True)
+        self._open = self._insert(
+            image_versions,
+            (*_VERSION, *_IMAGE),
+        )
+        self._disk = self._insert_child(disk_attachments, image_versions, _DISK)
+        self._close_members = self._update(
+            member_versions, closing[:2], ("image_pk",), only_open=True
+        )
+        self._confirm_members = self._update(
+            member_versions, closing[2:], ("image_pk",), only_open=True
+        )
+        self._open_members = self._insert(
+            member_versions,
+            ("image_pk", "run_id", "valid_from", "last_confirmed_at", "fingerprint", "payload"),
+        )
+        self._member = self._insert_child(
+            image_members, member_versions, ("position", "pin", "login_name")
+        )
+        self._drift = self._upsert_drift()
+
+    async def read_states(
+        self, connection: AsyncConnection, batch: Sequence[Result]
+    ) -> dict[int, State]:
+        """The images of a batch as they are now; times stay in the driver's form."""
+        ids = ",".join(str(pk) for pk in sorted(result.item.image_pk for result in batch))
+        found = await connection.exec_driver_sql(f"{self._read} WHERE images.id IN ({ids})")
+        return {row[0]: State._make(row[1:]) for row in found.all()}
+
+    async def write(
+        self,
+        connection: AsyncConnection,
+        keys: Sequence[LaneKey],
+        batch: Sequence[Result],
+        changes: Sequence[Change],
+    ) -> None:
+        """Write a batch of distinct images, each with its lane and its change."""
+        time = self._database.time
+        observed, states, closed, opened, disks = [], [], [], [], []
+        for key, result, change in zip(keys, batch, changes, strict=True):
+            item, at = result.item, time(result.observed_at)
+            observed.append(_observation(result, at))
+            if change.stale:
+                continue
+            states.append((*change.state[: len(_STATE)], item.image_pk))
+            if change.closes:
+                closed.append((item.run_id, at, change.confirmed_at, item.image_pk))
+            if change.opens and result.image is not None:
+                opened.append(self._version(key, result, at))
+                disks += [
+                    (item.image_pk, at, *(disk.get(name) for name in _DISK))
+                    for disk in result.image.disks
+                ]
+        # Rows are locked in the order of their keys, so that two writers cannot wait in a ring.
+        await self._observe.run(connection, observed)
+        await self._image.run(connection, sorted(states, key=lambda row: row[-1]))
+        await self._close.run(connection, closed)
+        await self._open.run(connection, opened)
+        await self._disk.run(connection, disks)
+        await self._write_members(connection, batch, changes)
+        await self._drift.run(connection, self._drift_rows(batch))
+
+    def _version(self, key: LaneKey, result: Result, at: Any) -> Values:
+        image, item = result.image, result.item
+        assert image is not None  # noqa: S101 - a version is opened by content
+        columns: dict[str, Any] = dict(image.columns)
+        for name in _IMAGE_TIMES:
+            columns[name] = self._database.time(columns.get(name))
+        identity = (item.image_pk, item.run_id, key.account, key.region, at)
+        content = (columns.get(name) for name in _IMAGE)
+        return (*identity, image.fingerprint, image.payload, *content)
+
+    async def _write_members(
+        self, connection: AsyncConnection, batch: Sequence[Result], changes: Sequence[Change]
+    ) -> None:
+        closed, opened, confirmed, pins = [], [], [], []
+        for result, change in zip(batch, changes, strict=True):
+            item, members = result.item, result.members
+            at = self._database.time(result.observed_at)
+            if change.closes_members:
+                closed.append((item.run_id, at, item.image_pk))
+            if members is None or members.payload is None or change.stale:
+                continue
+            if change.opens_members:
+                content = (members.fingerprint, members.payload)
+                opened.append((item.image_pk, item.run_id, at, at, *content))
+                pins += [(item.image_pk, at, n, *pin) for n, pin in enumerate(members.pins, 1)]
+            else:
+                confirmed.append((at, item.image_pk))
+        await self._close_members.run(connection, closed)
+        await self._open_members.run(connection, opened)
+        await self._member.run(connection, pins)
+        await self._confirm_members.run(connection, confirmed)
+
+    def _drift_rows(self, batch: Sequence[Result]) -> list[Values]:
+        seen: dict[Drift, list[Any]] = {}
+        for result in batch:
+            for drift in result.image.drift if result.image is not None else ():
+                at = self._database.time(result.observed_at)
+                row = seen.setdefault(drift, [at, at, 0, result.item.image_id])
+                row[1] = max(row[1], at)
+                row[2] += 1
+        rows: list[Values] = []
+        for drift, (first, last, count, example) in seen.items():
+            name = "\0".join((drift.path, drift.json_type, drift.value or ""))
+            name += "\0" if drift.value is None else ""
+            digest = hashlib.sha256(name.encode()).hexdigest()
+            what = (drift.path, drift.json_type, drift.value)
+            rows.append((digest, *what, first, last, count, example))
+        return sorted(rows, key=lambda row: str(row[0]))
+
+    def _compile_read(self) -> str:
+        versions, members = image_versions.c, member_versions.c
+        join = images.outerjoin(
+            image_versions, (versions.image_pk == images.c.id) & versions.valid_to.is_(None)
+        ).outerjoin(member_versions, (members.image_pk == images.c.id) & members.valid_to.is_(None))
+        query = select(
+            images.c.id,
+            *(images.c[name] for name in _STATE),
+            versions.fingerprint,
+            members.fingerprint.label("members"),
+        ).select_from(join)
+        return str(query.compile(dialect=self._database.dialect))
+
+    def _update(
+        self, table: Table, names: Sequence[str], key: Sequence[str], *, only_open: bool = False
+    ) -> Prepared:
+        where = [table.c[name] == bindparam(f"key_{name}") for name in key]
+        if only_open:
+            where.append(table.c.valid_to.is_(None))
+        statement = update(table).where(*where).values({n: bindparam(n) for n in names})
+        return self._database.prepare(statement, [*names, *(f"key_{name}" for name in key)])
+
+    def _insert(self, table: Table, names: Sequence[str]) -> Prepared:
+        statement = insert(table).values({name: bindparam(name) for name in names})
+        return self._database.prepare(statement, names)
+
+    def _insert_child(self, table: Table, parent: Table, names: Sequence[str]) -> Prepared:
+        """An insert under the parent that is known by its image and beginning."""
+        where = (parent.c.image_pk == bindparam("of")) & (parent.c.valid_from == bindparam("since"))
+        (foreign,) = (column for column in table.c if column.references(parent.c.id))
+        values: dict[str, Any] = {name: bindparam(name) for name in names}
+        values[foreign.name] = select(parent.c.id).where(where).scalar_subquery()
+        return self._database.prepare(insert(table).values(values), ["of", "since", *names])
+
+    def _upsert_drift(self) -> Prepared:
+        names = [column.name for column in schema_drift.c]
+        columns, given = schema_drift.c, self._database.given
+        change = {
+            "seen": columns.seen + given(columns.seen),
+            "last_seen_at": given(columns.last_seen_at),
+        }
+        statement = self._database.upsert(schema_drift, "id", change)
+        return self._database.prepare(statement.values({n: bindparam(n) for n in names}), names)
+
+
+def _observation(result: Result, at: Any) -> Values:
+    item, members = result.item, result.members
+    answer = (result.http_status, result.error_code, result.error_message, result.request_id)
+    measure = (result.attempts, result.duration_ms, at, members.outcome.value if members else None)
+    return (result.outcome.value, *answer, *measure, item.run_id, item.lane_id, item.image_pk)

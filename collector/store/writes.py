@@ -1,0 +1,187 @@
+"""The one writer: results become observations, versions, disks and states, a batch a transaction.
+
+A batch is committed at least once a second, under the lease and with everything that belongs
+together, so that a crash loses only what was not committed and never splits an item.
+"""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from typing import Final
+
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collector.models import LaneKey, Outcome, Result
+from collector.store.engine import Database
+from collector.store.history import Change, State, follow
+from collector.store.leases import Leases
+from collector.store.schema import run_lanes, runs
+from collector.store.statements import Statements
+
+__all__ = ["Tally", "Writer"]
+
+BATCH: Final = 500
+"""Items of one transaction, at most."""
+
+FLUSH_S: Final = 0.4
+"""How long a result waits for company before it is committed (seconds)."""
+
+ROOM: Final = 2_000
+"""Results that may wait for the writer; then whoever brings more waits too."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Requests of a run that were sent and not yet counted in its row."""
+
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+
+    def take(self) -> "Tally":
+        """Return what is counted and start again."""
+        taken = Tally(self.requests, self.retries, self.throttled)
+        self.requests = self.retries = self.throttled = 0
+        return taken
+
+
+class Writer:
+    """Takes results from every lane through a bounded buffer and commits them in batches.
+
+    Args:
+        settle: called in each batch's transaction with its results; the queue acknowledges there.
+        committed: called after each commit with its results and the seconds it took.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        leases: Leases,
+        *,
+        settle: Callable[[AsyncConnection, Sequence[Result]], Awaitable[None]] | None = None,
+        committed: Callable[[Sequence[Result], float], None] | None = None,
+    ) -> None:
+        self._database = database
+        self._leases = leases
+        self._settle = settle
+        self._committed = committed
+        self._statements = Statements(database)
+        self._waiting: deque[Result] = deque()
+        self._lanes: dict[int, LaneKey] = {}
+        self._tallies: dict[int, Tally] = {}
+        self._some, self._full, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._closed = False
+
+    def lane(self, lane_id: int, key: LaneKey) -> None:
+        """Tell which lane a number stands for: its account's lease guards its results."""
+        self._lanes[lane_id] = key
+
+    def tally(self, run_id: int) -> Tally:
+        """Where the requests of a run are counted."""
+        return self._tallies.setdefault(run_id, Tally())
+
+    async def put(self, result: Result) -> None:
+        """Hand over a result; waits while the buffer is full."""
+        while len(self._waiting) >= ROOM:
+            self._room.clear()
+            await self._room.wait()
+        self._waiting.append(result)
+        self._some.set()
+        if len(self._waiting) >= BATCH:
+            self._full.set()
+
+    def close(self) -> None:
+        """No more results come; `work` commits what there is and ends."""
+        self._closed = True
+        self._some.set()
+        self._full.set()
+
+    async def work(self) -> None:
+        """Commit batches until closed.
+
+        Raises:
+            LeaseLostError: the account passed to another process; nothing was written.
+            UnavailableError: the database cannot be written.
+        """
+        while True:
+            await self._some.wait()
+            if not self._closed:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._full.wait(), FLUSH_S)
+            batch = self._take()
+            if batch:
+                began = time.perf_counter()
+                await self.commit(batch)
+                if self._committed is not None:
+                    self._committed(batch, time.perf_counter() - began)
+            elif self._closed:
+                return
+
+    def _take(self) -> list[Result]:
+        """The next results, each image once: a second answer builds on the first one's commit."""
+        batch: list[Result] = []
+        seen: set[int] = set()
+        while self._waiting and len(batch) < BATCH and self._waiting[0].item.image_pk not in seen:
+            batch.append(self._waiting.popleft())
+            seen.add(batch[-1].item.image_pk)
+        self._room.set()
+        if not self._waiting and not self._closed:
+            self._some.clear()
+        if len(self._waiting) < BATCH and not self._closed:
+            self._full.clear()
+        return batch
+
+    async def commit(self, batch: Sequence[Result]) -> None:
+        """Write results, of distinct images, in one transaction."""
+        keys = [self._lanes[result.item.lane_id] for result in batch]
+        tallies = {run_id: tally.take() for run_id, tally in self._tallies.items()}
+        async with self._database.write() as connection:
+            await self._leases.confirm(connection, {key.account for key in keys})
+            states = await self._statements.read_states(connection, batch)
+            changes = [self._follow(states[r.item.image_pk], r) for r in batch]
+            await self._statements.write(connection, keys, batch, changes)
+            await self._count(connection, batch, changes, tallies)
+            if self._settle is not None:
+                await self._settle(connection, batch)
+
+    def _follow(self, state: State, result: Result) -> Change:
+        members = result.members.fingerprint if result.members is not None else None
+        fingerprint = result.image.fingerprint if result.image is not None else None
+        at = self._database.time(result.observed_at)
+        return follow(state, result.outcome, at, fingerprint, members)
+
+    async def _count(
+        self,
+        connection: AsyncConnection,
+        batch: Sequence[Result],
+        changes: Sequence[Change],
+        tallies: dict[int, Tally],
+    ) -> None:
+        by_lane: Counter[tuple[int, int, str]] = Counter()
+        by_run: Counter[tuple[int, str]] = Counter()
+        for result, change in zip(batch, changes, strict=True):
+            item, outcome = result.item, result.outcome
+            kind: str = outcome if outcome.is_reading else "failed"
+            by_lane[item.run_id, item.lane_id, kind] += 1
+            by_run[item.run_id, kind] += 1
+            if outcome is Outcome.PRESENT:
+                by_run[item.run_id, "new_versions" if change.opens else "unchanged"] += 1
+        for run_id, tally in tallies.items():
+            for part in fields(tally):
+                by_run[run_id, part.name] += getattr(tally, part.name)
+        for run_id in sorted({run_id for run_id, _ in by_run}):
+            add = {kind: n for (run, kind), n in by_run.items() if run == run_id and n}
+            if add:
+                more = {runs.c[kind]: runs.c[kind] + n for kind, n in add.items()}
+                await connection.execute(update(runs).where(runs.c.id == run_id).values(more))
+        for run_id, lane_id in sorted({(run_id, lane_id) for run_id, lane_id, _ in by_lane}):
+            add = {
+                k: n for (run, lane, k), n in by_lane.items() if (run, lane) == (run_id, lane_id)
+            }
+            where = (run_lanes.c.run_id == run_id) & (run_lanes.c.lane_id == lane_id)
+            more = {run_lanes.c[kind]: run_lanes.c[kind] + n for kind, n in add.items()}
+            await connection.execute(update(run_lanes).where(where).values(more))
