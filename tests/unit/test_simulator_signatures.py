@@ -102,7 +102,9 @@ def test_a_required_token_may_come_raw_or_in_base64(sent: str) -> None:
     assert judge(HEADERS | {"x-jdcloud-security-token": sent}, verifier=verifier) is None
 
 
-segment = st.text(st.characters(codec="utf-8", exclude_characters="?#/\\", min_codepoint=33))
+# Without `;`: the SDK's signer loses what follows it (urlparse calls it parameters), so that it
+# signs another path than it sends.
+segment = st.text(st.characters(codec="utf-8", exclude_characters="?#/\\;", min_codepoint=33))
 
 
 @given(
