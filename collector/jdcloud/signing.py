@@ -83,7 +83,7 @@ def canonical_query(scheme: Scheme, query: Query) -> str:
     return "&".join(f"{name}={value}" for name, value in encoded)
 
 
-def canonical_request(  # noqa: D417 - the names say it
+def canonical_request(
     *,
     scheme: Scheme,
     method: str,
@@ -92,11 +92,7 @@ def canonical_request(  # noqa: D417 - the names say it
     headers: Mapping[str, str],
     body: bytes = b"",
 ) -> str:
-    """What is hashed to be signed.
-
-    Args:
-        headers: those to sign, named in lower case and in ascending order.
-    """
+    """What is hashed to be signed; `headers` are named in lower case and in ascending order."""
     lines = "".join([f"{name}:{value.strip()}\n" for name, value in headers.items()])
     digest = hashlib.sha256(body).hexdigest() if body else _NO_BODY_SHA256
     return (
@@ -168,18 +164,9 @@ def sign(
 ) -> dict[str, str]:
     """The headers that a request without a body must carry, `Authorization` included.
 
-    Args:
-        credentials: whose secret signs, and whose security token is sent, if there is one.
-        scheme: JDCLOUD2 or JDCLOUD3.
-        method: `GET`.
-        host: as the `Host` header says it, with the port unless it is the scheme's own.
-        path: unencoded.
-        query: unencoded.
-        region: of the endpoint's API.
-        service: `vm`.
-        now: aware.
-        nonce: never used before with this access key.
-        token_encoding: how the security token is sent; the official SDKs disagree.
+    A security token is sent and signed, raw or in base64: the official SDKs disagree on which.
+    `host` is what the `Host` header says, with the port unless it is the scheme's own; `path` and
+    `query` are unencoded; `now` is aware; a `nonce` is never used twice with one access key.
     """
     date = _date(now.replace(microsecond=0))
     headers = {
