@@ -27,6 +27,7 @@ from collector.jdcloud import protocol
 from collector.jdcloud.client import Client, Signer
 from collector.jdcloud.credentials import Credentials
 from collector.models import Outcome
+from collector.simulator.server import SimulatorOptions, running
 
 PEM = Path(__file__).parent.parent / "data" / "tls" / "localhost.pem"
 CALL = protocol.describe_image("cn-north-1", "img-m5s0000029")
@@ -497,3 +498,29 @@ async def test_no_limit_but_the_callers() -> None:
         await everybody.wait()
 
     assert {task.result().outcome for task in tasks} == {Outcome.PRESENT}
+
+
+@pytest.mark.parametrize("scheme", ["JDCLOUD2", "JDCLOUD3"])
+@pytest.mark.parametrize("encoding", ["raw", "base64"])
+async def test_the_simulator_accepts_our_signatures(scheme: Any, encoding: Any) -> None:
+    """The simulator, whose verifier is not our code, takes every call; not a wrong secret."""
+    options = SimulatorOptions(images=40, access_key="AK", secret_key="SK", security_token="tok")
+
+    async with running(options) as simulator, client() as sender:
+        signing: dict[str, Any] = {"scheme": scheme, "token_encoding": encoding}
+        right = Signer(KEYS, simulator.url, **signing)
+        wrong = Signer(Credentials("AK", "sk", "tok"), simulator.url, **signing)
+        listed = await sender.send(protocol.list_images("cn-north-1", "private", 1, 10), right)
+        assert listed.result is not None
+        ids = [image["imageId"] for image in listed.result["images"]]
+        for call in (
+            protocol.describe_image("cn-north-1", ids[0]),
+            protocol.describe_images("cn-north-1", ids),
+            protocol.describe_image_members("cn-north-1", ids[0]),
+        ):
+            assert (await sender.send(call, right)).outcome is Outcome.PRESENT
+            refused = await sender.send(call, wrong)
+            assert (refused.outcome, refused.retryable) == (Outcome.DENIED, False)
+        absent = await sender.send(protocol.describe_image("cn-north-1", "img-nowhere"), right)
+
+    assert absent.outcome is Outcome.NOT_FOUND
