@@ -1,0 +1,92 @@
+"""What of a text may be shown to a person: no secret, no control character, no endless line."""
+
+import json
+import re
+from base64 import b64encode
+from typing import Final
+from urllib.parse import quote, unquote
+
+__all__ = ["passwords_of", "printable", "redact", "redacted_url", "scrub", "shown"]
+
+MASK: Final = "***"
+
+_SECRETS: list[str] = []
+"""Texts that must never be shown, the longest first; kept for the life of the process."""
+
+_URL_PASSWORD = re.compile(r"(://[^\s:/@]*):\S*@")
+_WHOLE_URL_PASSWORD = re.compile(r"(://[^:/@]*):.*@", re.DOTALL)
+_QUERY_SECRET = re.compile(r"([?&][^=&\s]*(?:pass|secret|token)[^=&\s]*=)([^&\s]*)", re.IGNORECASE)
+_HEADER = re.compile(
+    r"((?:authorization|security[-_]?token|secret[-_]?key)['\"]?\s*[:=,]\s*['\"]?)[^'\"\r\n]+",
+    re.IGNORECASE,
+)
+_SIGNATURE = re.compile(r"(signature=)[^\s,'\"]+", re.IGNORECASE)
+
+
+def redact(secret: str | None) -> None:
+    """Never show this text again, nor its quoted, escaped and base64 forms."""
+    if not secret:
+        return
+    forms = {
+        secret,
+        quote(secret, safe=""),
+        repr(secret)[1:-1],
+        json.dumps(secret)[1:-1],
+        b64encode(secret.encode(errors="surrogatepass")).decode(),
+    }
+    _SECRETS[:] = sorted({*_SECRETS, *forms}, key=len, reverse=True)
+
+
+def scrub(text: str) -> str:
+    """Mask registered secrets, passwords in URLs, tokens, signatures and authorization headers."""
+    for secret in _SECRETS:
+        if secret in text:
+            text = text.replace(secret, MASK)
+    text = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+    text = _QUERY_SECRET.sub(rf"\1{MASK}", text)
+    text = _HEADER.sub(rf"\1{MASK}", text)
+    return _SIGNATURE.sub(rf"\1{MASK}", text)
+
+
+def redacted_url(url: str) -> str:
+    """The URL with every password in it masked; masks too much rather than too little."""
+    return _QUERY_SECRET.sub(rf"\1{MASK}", _WHOLE_URL_PASSWORD.sub(rf"\1:{MASK}@", url))
+
+
+def passwords_of(url: str) -> list[str]:
+    """Every password that stands in the URL, as written and percent-decoded, for `redact`."""
+    found = [
+        part.group(0)[len(part.group(1)) + 1 : -1] for part in _WHOLE_URL_PASSWORD.finditer(url)
+    ]
+    found += [part.group(2) for part in _QUERY_SECRET.finditer(url)]
+    return [form for text in found if text for form in (text, unquote(text))]
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    r"""The text with control, format and unassigned characters as escapes (`\x1b`, `\u202e`)."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char
+        if char.isprintable() or char in keep
+        else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """A found value for an error's one line: quoted, scrubbed, at most about `limit` characters."""
+    match value:
+        case str():
+            text = repr(scrub(value))
+        case bool():
+            text = str(value).lower()
+        case int() if value.bit_length() > 64:  # noqa: PLR2004
+            text = "a number over 64 bits"
+        case dict():
+            text = "a table"
+        case list() | tuple():
+            text = f"a list of {len(value)}"
+        case _:
+            text = str(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"
