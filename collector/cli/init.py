@@ -11,7 +11,10 @@ import click
 import collector
 from collector.errors import UsageError
 
-__all__ = ["command", "example"]
+__all__ = ["PACKAGED", "command", "example"]
+
+PACKAGED: Final = "_config"
+"""Where a wheel holds the example, inside of the package."""
 
 _NAME: Final = "collector.example.toml"
 _MODE: Final = 0o600
@@ -52,7 +55,7 @@ def command(path: Path) -> None:
 
 def example() -> bytes:
     """The example configuration, from the installed package or else from the checkout."""
-    packaged = files(collector).joinpath("_config", _NAME)
+    packaged = files(collector).joinpath(PACKAGED, _NAME)
     if packaged.is_file():
         return packaged.read_bytes()
     return Path(collector.__file__).parents[1].joinpath("config", _NAME).read_bytes()
