@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from typing_extensions import override
+
 __all__ = [
     "ColumnValue",
     "Drift",
@@ -45,6 +47,7 @@ class LaneKey:
     account: str
     region: str
 
+    @override
     def __str__(self) -> str:
         return f"{self.account}/{self.region}"
 

@@ -116,14 +116,9 @@ class Plan:
 
     async def planned(self, now: datetime) -> None:
         """The plan is whole: from here on the run can be resumed."""
-        items = select(func.count()).select_from(observation_rows)
-        of_run = observation_rows.c.run_id == self.run_id
-        of_lane = observation_rows.c.lane_id == run_lanes.c.lane_id
-        whole = items.where(of_run).scalar_subquery()
-        by_lane = items.where(of_run, of_lane).correlate(run_lanes).scalar_subquery()
         async with self._database.write() as connection:
-            await connection.execute(self._lanes_of_run().values(planned=by_lane))
-            await connection.execute(self._run().values(planned=whole, planned_at=now))
+            await _count_planned(connection, self.run_id)
+            await connection.execute(self._run().values(planned_at=now))
 
     async def resume(self) -> None:
         """Take up an unfinished run again; what was never attempted has not failed yet."""
@@ -294,6 +289,7 @@ async def finish(
         nothing could be read, else `partial`.
     """
     async with database.write() as connection:
+        await _count_planned(connection, run_id)  # planning itself may have been cut
         await _count_failed(connection, run_id)
         row = (await connection.execute(select(runs).where(runs.c.id == run_id))).one()
         unread_members = select(observation_rows.c.run_id).where(
@@ -311,6 +307,17 @@ async def finish(
             update(runs).where(runs.c.id == run_id).values(status=status, finished_at=now)
         )
     return status
+
+
+async def _count_planned(connection: AsyncConnection, run_id: int) -> None:
+    items = select(func.count()).select_from(observation_rows)
+    items = items.where(observation_rows.c.run_id == run_id)
+    of_lane = items.where(observation_rows.c.lane_id == run_lanes.c.lane_id).correlate(run_lanes)
+    for table, key, planned in (
+        (runs, runs.c.id, items.scalar_subquery()),
+        (run_lanes, run_lanes.c.run_id, of_lane.scalar_subquery()),
+    ):
+        await connection.execute(update(table).where(key == run_id).values(planned=planned))
 
 
 async def _count_failed(connection: AsyncConnection, run_id: int) -> None:

@@ -74,6 +74,7 @@ class Writer:
         self._lanes: dict[int, LaneKey] = {}
         self._tallies: dict[int, Tally] = {}
         self._some, self._full, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._idle, self._one_at_a_time = asyncio.Event(), asyncio.Lock()
         self._closed = False
 
     def lane(self, lane_id: int, key: LaneKey) -> None:
@@ -90,9 +91,16 @@ class Writer:
             self._room.clear()
             await self._room.wait()
         self._waiting.append(result)
+        self._idle.clear()
         self._some.set()
         if len(self._waiting) >= BATCH:
             self._full.set()
+
+    async def drain(self) -> None:
+        """Wait until everything that was handed over is committed, counted requests too."""
+        self._full.set()
+        await self._idle.wait()
+        await self.commit([])
 
     def close(self) -> None:
         """No more results come; `work` commits what there is and ends."""
@@ -108,6 +116,8 @@ class Writer:
             UnavailableError: the database cannot be written.
         """
         while True:
+            if not self._waiting:
+                self._idle.set()
             await self._some.wait()
             if not self._closed:
                 with suppress(TimeoutError):
@@ -136,17 +146,22 @@ class Writer:
         return batch
 
     async def commit(self, batch: Sequence[Result]) -> None:
-        """Write results, of distinct images, in one transaction."""
-        keys = [self._lanes[result.item.lane_id] for result in batch]
-        tallies = {run_id: tally.take() for run_id, tally in self._tallies.items()}
-        async with self._database.write() as connection:
-            await self._leases.confirm(connection, {key.account for key in keys})
-            states = await self._statements.read_states(connection, batch)
-            changes = [self._follow(states[r.item.image_pk], r) for r in batch]
-            await self._statements.write(connection, keys, batch, changes)
-            await self._count(connection, batch, changes, tallies)
-            if self._settle is not None:
-                await self._settle(connection, batch)
+        """Write results, of distinct images, and the counted requests in one transaction."""
+        async with self._one_at_a_time:
+            tallies = {run_id: tally.take() for run_id, tally in self._tallies.items()}
+            if not batch and not any(tally.requests for tally in tallies.values()):
+                return
+            keys = [self._lanes[result.item.lane_id] for result in batch]
+            async with self._database.write() as connection:
+                await self._leases.confirm(connection, {key.account for key in keys})
+                changes: list[Change] = []
+                if batch:
+                    states = await self._statements.read_states(connection, batch)
+                    changes = [self._follow(states[r.item.image_pk], r) for r in batch]
+                    await self._statements.write(connection, keys, batch, changes)
+                await self._count(connection, batch, changes, tallies)
+                if self._settle is not None:
+                    await self._settle(connection, batch)
 
     def _follow(self, state: State, result: Result) -> Change:
         members = result.members.fingerprint if result.members is not None else None

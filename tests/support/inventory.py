@@ -1,4 +1,4 @@
-"""Fills a database through the real plan and writer, run by run, at times of the test's choosing."""
+"""Fills a database through the real plan and writer, at times of the test's choosing."""
 
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
@@ -74,7 +74,7 @@ class Inventory:
         scope: str = "whole",
         finish: bool = True,
     ) -> int:
-        """One run over some lanes; its answers arrive a millisecond apart from `at` (or an hour on)."""
+        """One run over some lanes; its answers arrive a millisecond apart."""
         self.now = at or self.now + timedelta(hours=1)
         names = {key.account: f"ak:{key.account}" for key in answers}
         leases = Leases(self.database, names)

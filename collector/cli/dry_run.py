@@ -1,0 +1,115 @@
+"""`collector run --dry-run`: what would be asked, how long that takes, and what it would store."""
+
+import asyncio
+import math
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from collector.fetch import BATCH_IDS
+from collector.models import LaneKey
+from collector.session import load_credentials, open_session
+from collector.settings import Settings
+from collector.sources import ListingError, Sources, list_ids
+from collector.store import migrate, plan
+from collector.store.engine import Database
+from collector.store.writes import Tally
+
+__all__ = ["plan_of", "print_plan"]
+
+
+async def plan_of(settings: Settings, sources: Sources) -> dict[str, Any]:
+    """Count the items of each lane; only listings call the API, and only they need a lease.
+
+    Raises:
+        HeldError: another process holds an account that has to be listed.
+    """
+    found: dict[LaneKey, set[str]] = {key: set() for key in sources.keys}
+    for key, ids in sources.ids():
+        found[key].update(ids)
+    failed = await _discover(settings, sources, found) if sources.discover else []
+    lanes = [_lane(settings, key, len(ids)) for key, ids in sorted(found.items())]
+    by_account: dict[str, list[dict[str, Any]]] = {}
+    for lane in lanes:
+        by_account.setdefault(lane["account"], []).append(lane)
+    etas = {
+        fetch: max(_eta_s(settings, name, some, fetch) for name, some in by_account.items())
+        for fetch in ("single", "batch")
+    }
+    items = sum(lane["items"] for lane in lanes)
+    return {
+        "items": items,
+        "fetch": settings.api.fetch,
+        "calls": {fetch: sum(lane["calls"][fetch] for lane in lanes) for fetch in etas},
+        "eta_s": etas,
+        "stores": {"observations": items, "versions_at_most": items},
+        "listings_failed": failed,
+        "lanes": lanes,
+    }
+
+
+def _lane(settings: Settings, key: LaneKey, items: int) -> dict[str, Any]:
+    return {
+        "account": key.account,
+        "region": key.region,
+        "items": items,
+        "rate_limit": settings.account(key.account).rate_limit,
+        "calls": {"single": items, "batch": math.ceil(items / BATCH_IDS)},
+    }
+
+
+def _eta_s(settings: Settings, account: str, lanes: Iterable[dict[str, Any]], fetch: str) -> float:
+    """Seconds at the configured rates: the slowest lane's, or the whole account's."""
+    effective = settings.account(account)
+    calls = [lane["calls"][fetch] for lane in lanes]
+    seconds = max(calls, default=0) / effective.rate_limit
+    if effective.account_rate_limit:
+        seconds = max(seconds, sum(calls) / effective.account_rate_limit)
+    return round(seconds, 1)
+
+
+async def _discover(
+    settings: Settings, sources: Sources, found: dict[LaneKey, set[str]]
+) -> list[str]:
+    keys = load_credentials(settings, os.environ)
+    wanted = {key.account: keys[key.account] for key in sources.discover}
+    failed: list[str] = []
+    async with Database(settings.database.url) as database:
+        await migrate.create_if_empty(database)
+        async with open_session(settings, database, wanted, stop=asyncio.Event()) as session:
+            wait_s = await session.leases.take_all()
+            accounts = {name: session.serve(name, wait_s) for name in wanted}
+            for key, names in sources.discover.items():
+                after = ""
+                while known := await plan.known_images(database, key, names, after):
+                    found[key].update(known)
+                    after = known[-1]
+                account = accounts[key.account]
+                for name in sorted(names):
+                    try:
+                        pages = list_ids(account, account.lane(key.region), name, Tally())
+                        async for ids in pages:
+                            found[key].update(ids)
+                    except ListingError as error:
+                        failed.append(f"{key} {name}: {error}")
+    return failed
+
+
+def print_plan(plan: dict[str, Any]) -> None:
+    """Print a plan for a person."""
+    for lane in plan["lanes"]:
+        name = f"{lane['account']}/{lane['region']}"
+        calls = ", ".join(f"{n:,} {fetch}" for fetch, n in lane["calls"].items())
+        click.echo(f"{name}: {lane['items']:,} images; calls: {calls}")
+    for line in plan["listings_failed"]:
+        click.echo(f"listing failed: {line}", err=True)
+    for fetch, calls in plan["calls"].items():
+        chosen = "  (configured)" if fetch == plan["fetch"] else ""
+        click.echo(f"fetch = {fetch!r}: {calls:,} calls, about {plan['eta_s'][fetch]:,} s{chosen}")
+    stores = plan["stores"]
+    click.echo(
+        f"stores {stores['observations']:,} observations, and a version for each image that is new "
+        f"or changed; nothing was written"
+    )

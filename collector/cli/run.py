@@ -1,0 +1,125 @@
+"""`collector run`: one collection, or its plan."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from collector import log
+from collector.cli import runtime
+from collector.cli.options import config_option, json_option, settings_of
+from collector.settings import Settings, Source
+from collector.sources import Selection, Sources
+
+__all__ = ["command"]
+
+
+@click.command()
+@config_option
+@click.option("--image", "images", metavar="REGION/ID", multiple=True, help="Collect this image.")
+@click.option("--ids-file", metavar="FILE|-", help="Collect these: REGION/ID a line.")
+@click.option(
+    "--discover",
+    metavar="SOURCE",
+    multiple=True,
+    type=click.Choice(get_args(Source)),
+    help="Collect what describeImages lists: " + ", ".join(get_args(Source)) + ".",
+)
+@click.option("--region", "regions", metavar="R", multiple=True, help="Only this region.")
+@click.option("--account", "accounts", metavar="A", multiple=True, help="Only this account.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, its calls and its time.")
+@click.option("--fresh", is_flag=True, help="Do not resume an unfinished run of the same plan.")
+@click.option(
+    "--min-coverage",
+    type=click.FloatRange(0.0, 1.0),
+    default=1.0,
+    show_default=True,
+    help="Share of the items that must be read for exit 0.",
+)
+@click.option("--quiet", is_flag=True, help="Say nothing when all is well.")
+@json_option
+def command(
+    config_path: Path | None,
+    images: tuple[str, ...],
+    ids_file: str | None,
+    discover: tuple[Source, ...],
+    regions: tuple[str, ...],
+    accounts: tuple[str, ...],
+    *,
+    dry_run: bool,
+    fresh: bool,
+    min_coverage: float,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Collect once, or resume what was interrupted.
+
+    --image, --ids-file and --discover replace what the configuration names; --region and --account
+    narrow it.
+    """
+    settings = settings_of(config_path, quiet=quiet)
+    selection = Selection(images, ids_file, discover, regions, accounts)
+    with Sources.of(settings, selection, sys.stdin.buffer) as sources:
+        if dry_run:
+            return _show_plan(settings, sources, as_json=as_json)
+        whole = not selection.narrows
+        return runtime.run(
+            lambda stop: _collect(
+                settings,
+                sources,
+                stop,
+                fresh=fresh,
+                whole=whole,
+                min_coverage=min_coverage,
+                quiet=quiet,
+                as_json=as_json,
+            )
+        )
+
+
+async def _collect(
+    settings: Settings,
+    sources: Sources,
+    stop: runtime.Stop,
+    *,
+    fresh: bool,
+    whole: bool,
+    min_coverage: float,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    from collector.cli import progress, summary  # noqa: PLC0415 - after the quick refusals
+    from collector.run import Order, collect, exit_code  # noqa: PLC0415
+    from collector.session import load_credentials  # noqa: PLC0415
+    from collector.store import migrate  # noqa: PLC0415
+    from collector.store.engine import Database  # noqa: PLC0415
+
+    keys = load_credentials(settings, os.environ)
+    async with Database(settings.database.url) as database:
+        await migrate.create_if_empty(database)
+        order = Order(sources, fresh=fresh, whole=whole)
+        watch = None if quiet else progress.watch
+        collected = await collect(settings, database, keys, order, stop=stop, watch=watch)
+    run = collected.summary.run
+    log.get_logger().info(
+        "run_finished",
+        **{name: run[name] for name in ("id", "status", "planned", "present", "not_found")},
+        **{name: run[name] for name in ("failed", "requests", "retries", "throttled", "digest")},
+    )
+    summary.show(collected, as_json=as_json, quiet=quiet)
+    return exit_code(collected, min_coverage=min_coverage, signal=stop.signal)
+
+
+def _show_plan(settings: Settings, sources: Sources, *, as_json: bool) -> int:
+    from collector.cli.dry_run import plan_of, print_plan  # noqa: PLC0415
+
+    plan = asyncio.run(plan_of(settings, sources))
+    if as_json:
+        click.echo(json.dumps(plan))
+    else:
+        print_plan(plan)
+    return 0

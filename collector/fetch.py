@@ -1,0 +1,209 @@
+"""What is asked for an item, and what the answers say: one image, a batch of them, its members.
+
+Only describeImage can say that an image is absent: an id that a batch leaves out or that is refused
+in one is asked for singly before anything is concluded.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from collector.jdcloud import protocol
+from collector.jdcloud.protocol import Reply
+from collector.lanes import AbandonedError, Account, Answer, Lane
+from collector.models import Drift, Item, Members, Normalized, Outcome, Result
+from collector.normalize import NotCanonical, members, normalize
+from collector.store.writes import Writer
+
+__all__ = ["Fetcher", "split_batches"]
+
+BATCH_IDS: Final = 100
+"""Ids of one describeImages call (the API's largest page)."""
+
+BATCH_CHARS: Final = 6_000
+"""Characters of a batch's query; the gateway refuses addresses over 8 KiB."""
+
+_UNDECIDED: Final = frozenset(
+    {Outcome.THROTTLED, Outcome.TIMEOUT, Outcome.NETWORK_ERROR, Outcome.SERVER_ERROR}
+)
+_UNAUTHORIZED: Final = 401
+
+
+def split_batches(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """Cut items into what one describeImages call can carry."""
+    batches: list[Sequence[Item]] = []
+    start = length = 0
+    for index, item in enumerate(items):
+        size = len(item.image_id) + len("&ids.100=")
+        if index - start == BATCH_IDS or length + size > BATCH_CHARS:
+            batches.append(items[start:index])
+            start, length = index, 0
+        length += size
+    if start < len(items):
+        batches.append(items[start:])
+    return batches
+
+
+class Fetcher:
+    """Asks for the items of one account and hands the results to the writer.
+
+    Args:
+        with_members: also ask who a private image is shared with.
+        time_zone: in which the API's zone-less times are read.
+    """
+
+    def __init__(
+        self, account: Account, writer: Writer, *, with_members: bool, time_zone: ZoneInfo
+    ) -> None:
+        self._account = account
+        self._writer = writer
+        self._with_members = with_members
+        self._time_zone = time_zone
+
+    async def single(self, lane: Lane, items: Sequence[Item]) -> None:
+        """Ask for each item by describeImage; the caller took a slot."""
+        for item in items:
+            await self._single(lane, item, time.monotonic(), carried=0, has_slot=True)
+
+    async def batch(self, lane: Lane, items: Sequence[Item]) -> None:
+        """Ask for all items by one describeImages; the caller took a slot."""
+        await self._batch(lane, items, time.monotonic(), carried=0, has_slot=True)
+
+    async def _single(
+        self, lane: Lane, item: Item, began: float, *, carried: int, has_slot: bool = False
+    ) -> None:
+        call = protocol.describe_image(lane.key.region, item.image_id)
+        tally = self._writer.tally(item.run_id)
+        answer = await self._account.request(lane, call, tally, has_slot=has_slot)
+        found = protocol.image_of(call, answer.reply, item.image_id)
+        answer = Answer(answer.reply, answer.attempts + carried)
+        if isinstance(found, Reply):
+            await self._end(lane, item, answer._replace(reply=found), began)
+        else:
+            await self._present(lane, item, answer, found, began)
+
+    async def _batch(
+        self,
+        lane: Lane,
+        items: Sequence[Item],
+        began: float,
+        *,
+        carried: int,
+        has_slot: bool = False,
+    ) -> None:
+        """Ask for all; halve what is refused, so that one poisoned id costs O(log n) calls."""
+        call = protocol.describe_images(lane.key.region, [item.image_id for item in items])
+        tally = self._writer.tally(items[0].run_id)
+        answer = await self._account.request(lane, call, tally, has_slot=has_slot)
+        reply, carried = answer.reply, answer.attempts + carried
+        if reply.outcome in _UNDECIDED or reply.http_status == _UNAUTHORIZED or reply.retryable:
+            for item in items:
+                await self._end(lane, item, Answer(reply, carried), began)
+            return
+        images = _images_of(reply)
+        if images is None and len(items) > 1:
+            middle = len(items) // 2
+            await self._batch(lane, items[:middle], began, carried=carried)
+            await self._batch(lane, items[middle:], began, carried=carried)
+            return
+        missing = []
+        for item in items:
+            image = (images or {}).get(item.image_id)
+            if image is None:
+                missing.append(item)
+            else:
+                await self._present(lane, item, Answer(reply, carried), image, began)
+        for item in missing:
+            await self._single(lane, item, began, carried=carried)
+
+    async def _present(
+        self, lane: Lane, item: Item, answer: Answer, image: dict[str, Any], began: float
+    ) -> None:
+        try:
+            content = normalize(image, time_zone=self._time_zone)
+        except NotCanonical as error:
+            reply = replace(
+                answer.reply,
+                outcome=Outcome.INVALID_RESPONSE,
+                error_message=protocol.clean(f"{error}"),
+            )
+            await self._end(lane, item, answer._replace(reply=reply), began)
+            return
+        if answer.reply.duplicate_keys:
+            twice = (Drift(path, "duplicate key") for path in answer.reply.duplicate_keys)
+            content = replace(content, drift=(*content.drift, *twice))
+        shared = None
+        observed_at = datetime.now(UTC)
+        if self._with_members and content.columns.get("image_source") == "private":
+            shared = await self._members(lane, item)
+        await self._end(
+            lane, item, answer, began, observed_at=observed_at, image=content, shared=shared
+        )
+
+    async def _members(self, lane: Lane, item: Item) -> Members:
+        call = protocol.describe_image_members(lane.key.region, item.image_id)
+        try:
+            answer = await self._account.request(lane, call, self._writer.tally(item.run_id))
+        except AbandonedError:
+            if self._account.stopping:  # a resumed run asks for the image again
+                raise
+            return Members(Outcome.NOT_ATTEMPTED)
+        if answer.reply.outcome is not Outcome.PRESENT or answer.reply.result is None:
+            return Members(answer.reply.outcome)
+        try:
+            payload, fingerprint, pins = members(answer.reply.result)
+        except NotCanonical:
+            return Members(Outcome.INVALID_RESPONSE)
+        return Members(Outcome.PRESENT, payload, fingerprint, pins)
+
+    async def _end(
+        self,
+        lane: Lane,
+        item: Item,
+        answer: Answer,
+        began: float,
+        *,
+        observed_at: datetime | None = None,
+        image: Normalized | None = None,
+        shared: Members | None = None,
+    ) -> None:
+        reply = answer.reply
+        lane.ended(reply.outcome)
+        result = Result(
+            item,
+            reply.outcome,
+            attempts=answer.attempts,
+            duration_ms=round((time.monotonic() - began) * 1000),
+            observed_at=observed_at or datetime.now(UTC),
+            http_status=reply.http_status,
+            error_code=reply.error_code,
+            error_message=reply.error_message,
+            request_id=reply.request_id,
+            image=image,
+            members=shared,
+        )
+        await self._writer.put(result)
+
+
+def _images_of(reply: Reply) -> dict[str, dict[str, Any]] | None:
+    """The images of a batch by id; None when the answer cannot be relied on.
+
+    An id that comes twice, or an answer with repeated keys, is better asked for singly.
+    """
+    if reply.outcome is not Outcome.PRESENT or reply.result is None:
+        return None
+    images = reply.result.get("images")
+    if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
+        return None
+    if reply.duplicate_keys:
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    twice = set()
+    for image in images:
+        image_id = image.get("imageId")
+        if isinstance(image_id, str):
+            twice.add(image_id) if image_id in found else found.setdefault(image_id, image)
+    return {image_id: image for image_id, image in found.items() if image_id not in twice}

@@ -1,0 +1,215 @@
+"""The lanes of an account: slots, turns, attempts and their repetition.
+
+A request takes a slot of its lane, then a turn at both gates, and is sent. A retry waits outside,
+holding neither; it comes back through both and is signed anew. A lane that does not answer is given
+up by itself; refused credentials stop their account and no other.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+
+from collector.gate import Dispatcher, LaneGate
+from collector.jdcloud.client import Client, Signer
+from collector.jdcloud.protocol import Call, Reply
+from collector.models import Item, LaneKey, Outcome
+from collector.retry import delay, should_retry
+from collector.store.writes import Tally
+
+__all__ = ["AbandonedError", "Account", "Answer", "Lane"]
+
+GIVE_UP_AFTER: Final = 20
+"""A lane is given up after so many items in a row that ended without any answer."""
+
+PARKED: Final = 1_000
+"""Items of a lane that may wait for a retry while new ones are begun."""
+
+_UNAUTHORIZED: Final = 401
+_SILENCE: Final = (Outcome.NETWORK_ERROR, Outcome.TIMEOUT)
+
+
+class AbandonedError(Exception):
+    """The lane was closed before the item was answered: it stays `not_attempted`."""
+
+
+class Answer(NamedTuple):
+    """The reply that decides, and how many requests were sent for it."""
+
+    reply: Reply
+    attempts: int
+
+
+class Lane:
+    """One (account, region) at work.
+
+    Attributes:
+        counts: items that ended, by outcome.
+        given_up: nothing is sent any more, because nothing is answered.
+    """
+
+    def __init__(self, gate: LaneGate, concurrency: int) -> None:
+        self.key: LaneKey = gate.key
+        self.gate = gate
+        self.slots = asyncio.Semaphore(concurrency)
+        self.room = asyncio.Semaphore(concurrency + PARKED)
+        self.counts: Counter[Outcome] = Counter()
+        self.given_up = False
+        self._silent = 0
+
+    def ended(self, outcome: Outcome) -> None:
+        """Count an item's outcome; a row of unanswered ones closes the lane."""
+        self.counts[outcome] += 1
+        self._silent = self._silent + 1 if outcome in _SILENCE else 0
+        self.given_up = self.given_up or self._silent >= GIVE_UP_AFTER
+
+
+class Account:
+    """One account at work: its lanes share a dispatcher, credentials and fate.
+
+    Args:
+        rate: of each lane (requests a second).
+        concurrency: requests in flight, for each lane.
+        stop: once set, nothing more is begun and waiting retries are abandoned.
+
+    Attributes:
+        refused: the reply that refused the credentials; nothing more is sent for the account.
+        closing: nothing is begun or repeated any more: the deadline passed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        client: Client,
+        signer: Signer,
+        dispatcher: Dispatcher,
+        rate: float,
+        concurrency: int,
+        max_attempts: int,
+        adaptive: bool,
+        stop: asyncio.Event,
+    ) -> None:
+        self.name = name
+        self.lanes: dict[str, Lane] = {}
+        self.dispatcher = dispatcher
+        self.refused: Reply | None = None
+        self.closing = False
+        self._client = client
+        self._signer = signer
+        self._rate = rate
+        self._concurrency = concurrency
+        self._max_attempts = max_attempts
+        self._adaptive = adaptive
+        self._stop = stop
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the whole process is asked to stop."""
+        return self._stop.is_set()
+
+    def lane(self, region: str) -> Lane:
+        """The lane of a region, made when it is new."""
+        if region not in self.lanes:
+            key = LaneKey(self.name, region)
+            gate = self.dispatcher.lane(key, self._rate, adaptive=self._adaptive)
+            self.lanes[region] = Lane(gate, self._concurrency)
+        return self.lanes[region]
+
+    def is_open(self, lane: Lane) -> bool:
+        """Whether something new may be begun in a lane."""
+        stopped = self.stopping or self.closing
+        return not (stopped or lane.given_up or self.refused is not None)
+
+    async def feed(
+        self,
+        lane: Lane,
+        pages: AsyncIterator[Sequence[Item]],
+        split: Callable[[Sequence[Item]], Sequence[Sequence[Item]]],
+        process: Callable[[Lane, Sequence[Item]], Awaitable[None]],
+    ) -> None:
+        """Begin a lane's items as slots get free, until there are no more or the lane closes.
+
+        Args:
+            lane: where they belong.
+            pages: the items, read as they are needed.
+            split: cuts a page into what one call asks for.
+            process: works on it; it finds a slot taken, which its first `request` gives back.
+        """
+        async with asyncio.TaskGroup() as group:
+            async for page in pages:
+                for items in split(page):
+                    await lane.room.acquire()
+                    await lane.slots.acquire()
+                    if not self.is_open(lane):
+                        return
+                    group.create_task(self._begin(lane, items, process))
+
+    async def _begin(
+        self,
+        lane: Lane,
+        items: Sequence[Item],
+        process: Callable[[Lane, Sequence[Item]], Awaitable[None]],
+    ) -> None:
+        try:
+            await process(lane, items)
+        except AbandonedError:
+            pass  # the plan still has the items as `not_attempted`
+        finally:
+            lane.room.release()
+
+    async def request(
+        self, lane: Lane, call: Call, tally: Tally, *, has_slot: bool = False
+    ) -> Answer:
+        """Send a call until it is answered, cannot heal, or has had its attempts.
+
+        Args:
+            lane: whose slot, gate and fate it shares.
+            call: what to ask.
+            tally: where the run counts its requests.
+            has_slot: the caller took a slot for the first attempt; it is given back here.
+
+        Raises:
+            AbandonedError: the lane was closed before there was any answer, or the run was stopped.
+            LeaseLostError: another process may hold the account now.
+        """
+        attempts, reply = 0, None
+        while True:
+            if not has_slot:
+                await lane.slots.acquire()
+            has_slot = False
+            try:
+                granted = await self.dispatcher.turn(lane.gate)
+                if not self.is_open(lane):
+                    if reply is None or self.stopping:
+                        raise AbandonedError
+                    return Answer(reply, attempts)
+                tally.requests += 1
+                tally.retries += 1 if attempts else 0
+                reply = await self._client.send(call, self._signer)
+            finally:
+                lane.slots.release()
+            attempts += 1
+            self._learn(lane, reply, granted, tally)
+            if self.closing or not should_retry(reply, attempts, self._max_attempts):
+                return Answer(reply, attempts)
+            pause = delay(attempts, retry_after_s=reply.retry_after_s, uniform=random.uniform)
+            if await self._stopped_within(pause):
+                raise AbandonedError
+
+    def _learn(self, lane: Lane, reply: Reply, granted: float, tally: Tally) -> None:
+        if reply.outcome is Outcome.THROTTLED:
+            tally.throttled += 1
+            lane.gate.throttled(granted)
+        else:
+            lane.gate.accepted()
+        if reply.http_status == _UNAUTHORIZED:
+            self.refused = reply
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._stop.wait()
+        except TimeoutError:
+            return False

@@ -1,0 +1,288 @@
+"""One collection: plan or resume, work through the lanes, finish, seal."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from collector import __version__, log
+from collector.errors import Exit
+from collector.fetch import split_batches
+from collector.jdcloud.credentials import Credentials
+from collector.lanes import AbandonedError
+from collector.models import Item, LaneKey, Outcome
+from collector.session import Session, open_session
+from collector.settings import Settings, Source
+from collector.sources import ListingError, Sources, list_ids
+from collector.store import ledger, plan
+from collector.store.engine import Database
+from collector.store.plan import Opening, Plan
+from collector.store.summary import Summary, summarize
+
+__all__ = ["DRAIN_S", "Collected", "Order", "collect", "exit_code", "seal_abandoned"]
+
+DRAIN_S: Final = 10.0
+"""How long requests in flight may finish after a signal (seconds)."""
+
+Watch = Callable[[Session, dict[LaneKey, int]], Coroutine[None, None, None]]
+"""Shows progress until cancelled; told the session and how many items wait in each lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to collect, and how.
+
+    Attributes:
+        sources: checked.
+        fresh: do not resume an unfinished run of the same plan.
+        whole: all the configured targets, of `account` if there is one.
+        account: for a run that belongs to one account.
+    """
+
+    sources: Sources
+    trigger: str = "run"
+    fresh: bool = False
+    whole: bool = True
+    account: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What came of it.
+
+    Attributes:
+        refused: the credentials of every account were.
+        silent: every request failed for want of a connection.
+        resumed: an unfinished run was taken up again.
+    """
+
+    summary: Summary
+    refused: bool
+    silent: bool
+    resumed: bool
+
+
+async def collect(
+    settings: Settings,
+    database: Database,
+    keys: dict[str, Credentials],
+    order: Order,
+    *,
+    stop: asyncio.Event,
+    watch: Watch | None = None,
+) -> Collected:
+    """Collect once, under the leases of all accounts.
+
+    Raises:
+        HeldError: another process holds one of the accounts.
+        UnavailableError: the database failed; the run can be resumed.
+    """
+    wanted = {name: keys[name] for name in order.sources.accounts}
+    async with open_session(settings, database, wanted, stop=stop) as session:
+        wait_s = await session.leases.take_all()
+        for name in wanted:
+            session.serve(name, wait_s)
+        return await work(session, database, order, watch=watch)
+
+
+async def work(
+    session: Session, database: Database, order: Order, *, watch: Watch | None = None
+) -> Collected:
+    """Carry out an order in a session that serves its accounts."""
+    run = _Run(session, database, order)
+    return await run.go(watch)
+
+
+async def seal_abandoned(session: Session, database: Database, keep: int | None = None) -> None:
+    """Seal the runs that nobody will resume and whose accounts are all held here."""
+    held, now = session.leases.held, datetime.now(UTC)
+    for run_id in await plan.unsealed(database, held, now, keep=keep):
+        await _close_abandoned(database, run_id)
+
+
+async def _close_abandoned(database: Database, run_id: int) -> None:
+    await plan.finish(database, run_id, datetime.now(UTC), interrupted=True)
+    digest = await ledger.seal(database, run_id)
+    log.get_logger().info("run_sealed", run_id=run_id, digest=digest)
+
+
+class _Run:
+    def __init__(self, session: Session, database: Database, order: Order) -> None:
+        self._session = session
+        self._database = database
+        self._order = order
+        self._unlisted: list[ListingError] = []
+        self._cut = False
+
+    async def go(self, watch: Watch | None) -> Collected:
+        opened, resumed = await self._open()
+        with log.bound(run_id=opened.run_id):
+            self._begin_deadline()
+            if not resumed:
+                await self._plan(opened)
+            lanes = await opened.lanes()
+            waiting = {key: count for key, (_, count) in lanes.items()}
+            event = "run_resumed" if resumed else "run_planned"
+            log.get_logger().info(event, items=sum(waiting.values()), lanes=len(lanes))
+            watching: asyncio.Task[None] | None = None
+            if watch is not None:
+                watching = self._session.group.create_task(watch(self._session, waiting))
+            await self._drain_on_stop(self._work(opened, lanes))
+            await self._session.writer.drain()
+            if watching is not None:
+                watching.cancel()
+            return await self._finish(opened, resumed=resumed)
+
+    async def _open(self) -> tuple[Plan, bool]:
+        order, settings = self._order, self._session.settings
+        members = settings.api.members
+        digest = order.sources.digest(members=members)
+        old = await plan.unfinished(self._database, digest, datetime.now(UTC))
+        if old is not None and order.fresh:
+            await _close_abandoned(self._database, old)
+            old = None
+        await seal_abandoned(self._session, self._database, keep=old)
+        if old is not None:
+            opened = Plan(self._database, self._session.leases, old)
+            await opened.resume()
+            return opened, True
+        opening = Opening(
+            trigger=order.trigger,
+            plan_digest=digest,
+            config_digest=settings.digest(),
+            tool_version=__version__,
+            scope="whole" if order.whole else "narrowed",
+            time_zone=settings.api.time_zone,
+            account=order.account,
+        )
+        now = datetime.now(UTC)
+        return await Plan.open(self._database, self._session.leases, opening, now), False
+
+    async def _plan(self, opened: Plan) -> None:
+        for key in self._order.sources.keys:
+            await opened.lane(key)
+        for key, ids in self._order.sources.ids():
+            await opened.add(key, ids, datetime.now(UTC))
+        if self._order.sources.discover:
+            await self._drain_on_stop(self._discover(opened))
+        if not self._session.stop.is_set():  # else a listing may have been cut: not to be resumed
+            await opened.planned(datetime.now(UTC))
+
+    async def _discover(self, opened: Plan) -> None:
+        """Plan what is listed now and what was known before, so that deletions are seen."""
+        async with asyncio.TaskGroup() as group:
+            for key, names in self._order.sources.discover.items():
+                group.create_task(self._discover_lane(opened, key, sorted(names)))
+
+    async def _discover_lane(self, opened: Plan, key: LaneKey, names: Sequence[Source]) -> None:
+        after = ""
+        while known := await plan.known_images(self._database, key, names, after):
+            await opened.add(key, known, datetime.now(UTC))
+            after = known[-1]
+        account = self._session.accounts[key.account]
+        lane, tally = account.lane(key.region), self._session.writer.tally(opened.run_id)
+        for name in names:
+            try:
+                async for ids in list_ids(account, lane, name, tally):
+                    await opened.add(key, ids, datetime.now(UTC))
+            except AbandonedError:
+                await opened.listing_failed()
+            except ListingError as error:
+                await opened.listing_failed()
+                self._unlisted.append(error)
+                log.get_logger().error(
+                    "listing_failed",
+                    account=key.account,
+                    region=key.region,
+                    source=name,
+                    reason=str(error),
+                )
+
+    async def _work(self, opened: Plan, lanes: dict[LaneKey, tuple[int, int]]) -> None:
+        batch = self._session.settings.api.fetch == "batch"
+        async with asyncio.TaskGroup() as group:
+            for key, (number, waiting) in lanes.items():
+                self._session.writer.lane(number, key)
+                account = self._session.accounts[key.account]
+                fetcher = self._session.fetcher(account)
+                split = split_batches if batch else _one_by_one
+                process = fetcher.batch if batch else fetcher.single
+                if waiting:
+                    lane, pages = account.lane(key.region), _pages(opened, number)
+                    group.create_task(account.feed(lane, pages, split, process))
+
+    async def _drain_on_stop(self, work: Coroutine[None, None, None]) -> None:
+        """Wait for some work; after a signal it has `DRAIN_S` to end by itself."""
+        working = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self._session.stop.wait())
+        try:
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                await asyncio.wait((working,), timeout=DRAIN_S)
+        finally:
+            working.cancel()
+            stopping.cancel()
+            await asyncio.wait((working, stopping))
+        if not working.cancelled():
+            working.result()
+
+    def _begin_deadline(self) -> None:
+        deadline = self._session.settings.api.deadline
+        if deadline:
+            asyncio.get_running_loop().call_later(deadline, self._close_accounts)
+
+    def _close_accounts(self) -> None:
+        self._cut = True
+        for account in self._session.accounts.values():
+            account.closing = True
+
+    async def _finish(self, opened: Plan, *, resumed: bool) -> Collected:
+        now, stopped = datetime.now(UTC), self._session.stop.is_set()
+        status = await plan.finish(
+            self._database, opened.run_id, now, interrupted=stopped, cut=self._cut
+        )
+        if status != "interrupted":
+            await ledger.seal(self._database, opened.run_id)
+        summary = await summarize(self._database, opened.run_id)
+        accounts = [self._session.accounts[name] for name in self._order.sources.accounts]
+        return Collected(
+            summary,
+            refused=all(account.refused is not None for account in accounts),
+            silent=_is_silent(summary, self._unlisted),
+            resumed=resumed,
+        )
+
+
+def _one_by_one(items: Sequence[Item]) -> list[Sequence[Item]]:
+    return [(item,) for item in items]
+
+
+async def _pages(opened: Plan, lane: int) -> AsyncIterator[Sequence[Item]]:
+    after = 0
+    while page := await opened.waiting(lane, after):
+        after = page[-1].image_pk
+        yield page
+
+
+def _is_silent(summary: Summary, unlisted: Sequence[ListingError]) -> bool:
+    """Whether every attempt ended without any answer."""
+    outcomes = {failure.outcome for failure in summary.failures} - {Outcome.NOT_ATTEMPTED.value}
+    outcomes |= {error.outcome.value for error in unlisted}
+    silence = {Outcome.NETWORK_ERROR.value, Outcome.TIMEOUT.value}
+    return bool(outcomes) and outcomes <= silence
+
+
+def exit_code(collected: Collected, *, min_coverage: float, signal: int | None) -> int:
+    """The exit code of a collection, in the order of the public contract."""
+    summary = collected.summary
+    if signal is not None and summary.run["status"] == "interrupted":
+        return 128 + signal
+    if not summary.read and collected.refused:
+        return Exit.REFUSED
+    if not summary.read and collected.silent:
+        return Exit.UNAVAILABLE
+    complete = summary.run["status"] == "complete"
+    whole = summary.coverage >= min_coverage and not summary.run["listings_failed"]
+    members_failed = not complete and summary.coverage == 1.0
+    return Exit.OK if whole and not members_failed else Exit.PARTIAL

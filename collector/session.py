@@ -1,0 +1,180 @@
+"""A process at work: credentials, leases, one client, one writer, and the accounts it serves.
+
+Everything that calls the API does it inside a session: no call is made for an account whose lease
+the session does not hold, and when the lease or the writer fails, everything stops together.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collector import config, log
+from collector.errors import UnavailableError
+from collector.fetch import Fetcher
+from collector.gate import Dispatcher
+from collector.jdcloud import credentials
+from collector.jdcloud.client import Client, Signer
+from collector.jdcloud.credentials import Credentials
+from collector.lanes import Account
+from collector.models import LaneKey, Result
+from collector.settings import Settings
+from collector.store.engine import Database
+from collector.store.leases import Leases
+from collector.store.writes import Writer
+
+__all__ = ["Session", "load_credentials", "open_session"]
+
+RELEASE_S = 5.0
+"""How long giving the leases back may take (seconds); they run out by themselves."""
+
+
+def load_credentials(settings: Settings, env: Mapping[str, str]) -> dict[str, Credentials]:
+    """The credentials of every account; from here on no log shows them.
+
+    Raises:
+        ConfigurationError: some cannot be read, or two accounts have the same access key.
+    """
+    found = {}
+    for account in settings.accounts:
+        keys = credentials.load(account.credentials, base=settings.base, env=env)
+        for secret in (keys.secret_key, keys.security_token, keys.access_key):
+            log.redact(secret)
+        found[account.name] = keys
+    config.distinct_keys((name, keys.access_key) for name, keys in found.items())
+    return found
+
+
+class Session:
+    """The parts that work together; made by `open_session`.
+
+    Attributes:
+        group: tasks of the session; the first that fails ends it.
+        stop: once set, nothing more is begun.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        keys: Mapping[str, Credentials],
+        *,
+        client: Client,
+        leases: Leases,
+        writer: Writer,
+        group: asyncio.TaskGroup,
+        stop: asyncio.Event,
+        on_grant: Callable[[LaneKey, float], None] | None,
+    ) -> None:
+        self.settings = settings
+        self.client = client
+        self.leases = leases
+        self.writer = writer
+        self.group = group
+        self.stop = stop
+        self.accounts: dict[str, Account] = {}
+        self._keys = keys
+        self._on_grant = on_grant
+        self._dispatchers: list[asyncio.Task[None]] = []
+
+    def serve(self, name: str, wait_s: float) -> Account:
+        """Begin to serve an account whose lease was just taken; its first call waits `wait_s`."""
+        effective, api = self.settings.account(name), self.settings.api
+        dispatcher = Dispatcher(
+            effective.account_rate_limit,
+            not_before=time.monotonic() + wait_s,
+            on_grant=self._on_grant,
+        )
+        signer = Signer(
+            self._keys[name],
+            effective.endpoint,
+            scheme=api.signature,
+            token_encoding=api.security_token_encoding,
+        )
+        self._dispatchers.append(self.group.create_task(dispatcher.run()))
+        self.accounts[name] = Account(
+            name,
+            client=self.client,
+            signer=signer,
+            dispatcher=dispatcher,
+            rate=effective.rate_limit,
+            concurrency=api.concurrency,
+            max_attempts=api.max_attempts,
+            adaptive=api.adaptive,
+            stop=self.stop,
+        )
+        return self.accounts[name]
+
+    def fetcher(self, account: Account) -> Fetcher:
+        """What asks for the items of an account."""
+        api = self.settings.api
+        zone = ZoneInfo(api.time_zone)
+        return Fetcher(account, self.writer, with_members=api.members, time_zone=zone)
+
+    def end(self) -> None:
+        """Give no more turns."""
+        for task in self._dispatchers:
+            task.cancel()
+
+
+@asynccontextmanager
+async def open_session(
+    settings: Settings,
+    database: Database,
+    keys: Mapping[str, Credentials],
+    *,
+    stop: asyncio.Event,
+    settle: Callable[[AsyncConnection, Sequence[Result]], Awaitable[None]] | None = None,
+    committed: Callable[[Sequence[Result], float], None] | None = None,
+    on_grant: Callable[[LaneKey, float], None] | None = None,
+) -> AsyncIterator[Session]:
+    """Work for the accounts in `keys`, once their leases are taken (`session.leases`).
+
+    At the end of the block everything that was handed to the writer is committed and the leases are
+    given back. When a lease is lost or the database fails, the block is cancelled.
+
+    Args:
+        settings: rates, limits and endpoints.
+        database: at head.
+        keys: credentials by account.
+        stop: set by a signal.
+        settle: see `Writer`.
+        committed: see `Writer`.
+        on_grant: see `Dispatcher`.
+    """
+    leases = Leases(database, {name: account.key_id for name, account in keys.items()})
+    writer = Writer(database, leases, settle=settle, committed=committed)
+    api = settings.api
+    try:
+        async with (
+            Client(
+                timeout_s=api.timeout,
+                max_response_bytes=api.max_response_bytes,
+                guard=leases.check,
+            ) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            keeping = group.create_task(leases.keep())
+            writing = group.create_task(writer.work())
+            session = Session(
+                settings,
+                keys,
+                client=client,
+                leases=leases,
+                writer=writer,
+                group=group,
+                stop=stop,
+                on_grant=on_grant,
+            )
+            yield session
+            session.end()
+            writer.close()
+            await writing
+            keeping.cancel()
+    finally:
+        try:
+            await asyncio.wait_for(leases.release(), RELEASE_S)
+        except (UnavailableError, TimeoutError) as error:
+            log.get_logger().warning("lease_not_released", reason=str(error))

@@ -1,0 +1,281 @@
+"""Where ids come from: configuration, files, standard input, and listings of the API.
+
+Every source is read whole and checked before anything is planned; its content goes into the plan's
+digest, by which an unfinished run is found again.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from collector.errors import ConfigurationError, UsageError
+from collector.ids import id_problem, parse_reference, read_ids
+from collector.jdcloud.protocol import list_images
+from collector.lanes import Account, Lane
+from collector.models import LaneKey, Outcome
+from collector.settings import Settings, Source
+from collector.store.writes import Tally
+
+__all__ = ["IdsFile", "ListingError", "Selection", "Sources", "list_ids"]
+
+CHUNK: Final = 5_000
+"""Ids that are read from a file before they are handed on."""
+
+
+class ListingError(Exception):
+    """A listing could not be read whole; the text says why."""
+
+    def __init__(self, text: str, outcome: Outcome, http_status: int | None) -> None:
+        super().__init__(text)
+        self.outcome = outcome
+        self.http_status = http_status
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the command line asks for; empty means what the configuration names.
+
+    Attributes:
+        images: `REGION/ID` each; with `ids_file` and `discover` it replaces the configured targets.
+        ids_file: a path, or `-` for standard input; a line is `REGION/ID`.
+        regions: narrows to these; for `discover`, names them.
+        accounts: narrows to these.
+    """
+
+    images: tuple[str, ...] = ()
+    ids_file: str | None = None
+    discover: tuple[Source, ...] = ()
+    regions: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the configured targets are left aside."""
+        return bool(self.images or self.ids_file or self.discover)
+
+    @property
+    def narrows(self) -> bool:
+        """Whether this is not simply the whole configuration."""
+        return self.replaces or bool(self.regions or self.accounts)
+
+
+@dataclass(frozen=True, slots=True)
+class IdsFile:
+    """A file of ids that was read once and found good.
+
+    Attributes:
+        account: whom its ids are asked for.
+        region: of all its lines; None when each line names its own (`REGION/ID`).
+        digest: SHA-256 of its content.
+        keys: the lanes it names.
+    """
+
+    path: Path
+    name: str
+    account: str
+    region: str | None
+    digest: str
+    keys: frozenset[LaneKey]
+
+    def ids(self, regions: Sequence[str]) -> Iterator[tuple[LaneKey, list[str]]]:
+        """Its ids by lane, some thousands at a time; of the given regions, if there are any."""
+        chunks: dict[str, list[str]] = {}
+        with self.path.open("rb") as stream:
+            for region, image_id in _references(stream, self.name, self.region):
+                if regions and region not in regions:
+                    continue
+                chunk = chunks.setdefault(region, [])
+                chunk.append(image_id)
+                if len(chunk) >= CHUNK:
+                    yield LaneKey(self.account, region), chunks.pop(region)
+        for region, chunk in chunks.items():
+            yield LaneKey(self.account, region), chunk
+
+
+@dataclass(slots=True)
+class Sources:
+    """The effective sources of a run, checked, after narrowing."""
+
+    images: dict[LaneKey, list[str]] = field(default_factory=dict)
+    files: list[IdsFile] = field(default_factory=list)
+    discover: dict[LaneKey, set[Source]] = field(default_factory=dict)
+    regions: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> list[LaneKey]:
+        """Every lane that is named."""
+        keys = {*self.images, *self.discover, *(key for file in self.files for key in file.keys)}
+        return sorted(key for key in keys if not self.regions or key.region in self.regions)
+
+    @property
+    def accounts(self) -> list[str]:
+        """Every account that is named."""
+        return sorted({key.account for key in self.keys})
+
+    def ids(self) -> Iterator[tuple[LaneKey, list[str]]]:
+        """The ids that are known without asking the API."""
+        yield from self.images.items()
+        for file in self.files:
+            yield from file.ids(self.regions)
+
+    def digest(self, *, members: bool) -> str:
+        """SHA-256 of what is planned: targets and options, never rates."""
+        parts: list[object] = [["members", members], ["regions", *sorted(self.regions)]]
+        parts += [
+            ["images", str(key), *sorted(set(ids))] for key, ids in sorted(self.images.items())
+        ]
+        parts += sorted(
+            ["file", file.account, file.region or "", file.digest] for file in self.files
+        )
+        parts += [["discover", str(key), *sorted(s)] for key, s in sorted(self.discover.items())]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @classmethod
+    @contextmanager
+    def of(cls, settings: Settings, selection: Selection, stdin: BinaryIO) -> "Iterator[Sources]":
+        """Read and check what the configuration and the command line name.
+
+        Standard input is kept in a temporary file as long as the block lasts.
+
+        Raises:
+            UsageError: what the command line names is malformed or not there.
+            ConfigurationError: what the configuration names is.
+        """
+        known = [account.name for account in settings.accounts]
+        for name in selection.accounts:
+            if name not in known:
+                raise UsageError(f"--account: no account {name!r}; there are: {', '.join(known)}")
+        sources = cls(regions=selection.regions)
+        with tempfile.NamedTemporaryFile(prefix="collector-ids-") as spool:
+            if selection.replaces:
+                sources._select(settings, selection, stdin, Path(spool.name))
+            else:
+                settings.require_targets()
+                sources._configure(settings, selection)
+            if not sources.keys:
+                where = "the command line" if selection.narrows else f"{settings.path}"
+                raise UsageError(f"{where} selects no image at all")
+            yield sources
+
+    def _configure(self, settings: Settings, selection: Selection) -> None:
+        for target in settings.targets:
+            if selection.accounts and target.account not in selection.accounts:
+                continue
+            if selection.regions and target.region not in selection.regions:
+                continue
+            key = LaneKey(target.account, target.region)
+            if target.images:
+                self.images.setdefault(key, []).extend(target.images)
+            if target.ids_file:
+                path, name = Path(target.ids_file), target.ids_file
+                self.files.append(_checked(path, name, key.account, key.region, ConfigurationError))
+            if target.discover:
+                self.discover.setdefault(key, set()).update(target.discover)
+
+    def _select(
+        self, settings: Settings, selection: Selection, stdin: BinaryIO, spool: Path
+    ) -> None:
+        accounts = selection.accounts or tuple(account.name for account in settings.accounts)
+        if (selection.images or selection.ids_file) and len(accounts) != 1:
+            raise UsageError(f"--account: name one of the accounts {', '.join(accounts)}")
+        for text in selection.images:
+            region, image_id = parse_reference(text)
+            if not selection.regions or region in selection.regions:
+                self.images.setdefault(LaneKey(accounts[0], region), []).append(image_id)
+        if selection.ids_file == "-":
+            with spool.open("wb") as copy:
+                shutil.copyfileobj(stdin, copy)
+            self.files.append(_checked(spool, "standard input", accounts[0], None, UsageError))
+        elif selection.ids_file:
+            path = Path(selection.ids_file)
+            self.files.append(_checked(path, str(path), accounts[0], None, UsageError))
+        for account in accounts if selection.discover else ():
+            for key in _discoverable(settings, selection, account):
+                self.discover[key] = set(selection.discover)
+
+
+def _discoverable(settings: Settings, selection: Selection, account: str) -> list[LaneKey]:
+    configured = {target.region for target in settings.targets if target.account == account}
+    regions = selection.regions or tuple(sorted(configured))
+    if not regions:
+        raise UsageError(f"--region: name one; the configuration names none for {account!r}")
+    return [LaneKey(account, region) for region in regions]
+
+
+def _references(
+    stream: BinaryIO, name: str, region: str | None, error: type[Exception] = UsageError
+) -> Iterator[tuple[str, str]]:
+    kind = ConfigurationError if error is ConfigurationError else UsageError
+    if region is None:
+        yield from read_ids(stream, name=name, with_region=True, error=kind)
+    else:
+        for image_id in read_ids(stream, name=name, with_region=False, error=kind):
+            yield region, image_id
+
+
+def _checked(
+    path: Path, name: str, account: str, region: str | None, error: type[Exception]
+) -> IdsFile:
+    """Read a file once: every line is good, and its content has a digest."""
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            stream.seek(0)
+            regions = {found for found, _ in _references(stream, name, region, error)}
+    except OSError as problem:
+        raise error(f"{name}: {problem.strerror}; allowed: a readable file of ids") from problem
+    keys = frozenset(LaneKey(account, found) for found in regions)
+    return IdsFile(path, name, account, region, digest, keys)
+
+
+async def list_ids(
+    account: Account, lane: Lane, source: Source, tally: Tally
+) -> AsyncIterator[list[str]]:
+    """List the image ids of one source with describeImages, a page at a time.
+
+    Raises:
+        ListingError: a page could not be read, or the pages are fewer than the API counts.
+        AbandonedError: the lane was closed.
+    """
+    page = listed = 0
+    while True:
+        page += 1
+        reply = (
+            await account.request(lane, list_images(lane.key.region, source, page), tally)
+        ).reply
+        if reply.outcome is not Outcome.PRESENT or reply.result is None:
+            reason = reply.error_message or reply.error_code or "no reason given"
+            raise ListingError(f"{reply.outcome}: {reason}", reply.outcome, reply.http_status)
+        images, total = reply.result.get("images"), reply.result.get("totalCount")
+        if images is None and total == 0:
+            images = []
+        if not isinstance(images, list) or not isinstance(total, int):
+            raise ListingError("an answer without a list", Outcome.INVALID_RESPONSE, 200)
+        ids = [i.get("imageId") if isinstance(i, dict) else None for i in images]
+        good = [
+            image_id for image_id in ids if isinstance(image_id, str) and not id_problem(image_id)
+        ]
+        listed += len(ids)
+        if good:
+            yield good
+        if len(good) < len(ids):
+            raise ListingError("an image without a usable id", Outcome.INVALID_RESPONSE, 200)
+        if listed >= total:
+            return
+        if not ids:
+            text = f"{listed} images were listed where the API counts {total}"
+            raise ListingError(text, Outcome.INVALID_RESPONSE, 200)
+
+
+def distinct(pairs: Iterable[tuple[LaneKey, list[str]]]) -> dict[LaneKey, int]:
+    """How many different ids each lane has."""
+    seen: dict[LaneKey, set[str]] = {}
+    for key, ids in pairs:
+        seen.setdefault(key, set()).update(ids)
+    return {key: len(ids) for key, ids in sorted(seen.items())}
