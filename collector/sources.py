@@ -5,6 +5,7 @@ digest, by which an unfinished run is found again.
 """
 
 import hashlib
+import io
 import json
 import shutil
 import tempfile
@@ -138,7 +139,9 @@ class Sources:
 
     @classmethod
     @contextmanager
-    def of(cls, settings: Settings, selection: Selection, stdin: BinaryIO) -> "Iterator[Sources]":
+    def of(
+        cls, settings: Settings, selection: Selection, stdin: BinaryIO | None = None
+    ) -> "Iterator[Sources]":
         """Read and check what the configuration and the command line name.
 
         Standard input is kept in a temporary file as long as the block lasts.
@@ -179,7 +182,7 @@ class Sources:
                 self.discover.setdefault(key, set()).update(target.discover)
 
     def _select(
-        self, settings: Settings, selection: Selection, stdin: BinaryIO, spool: Path
+        self, settings: Settings, selection: Selection, stdin: BinaryIO | None, spool: Path
     ) -> None:
         accounts = selection.accounts or tuple(account.name for account in settings.accounts)
         if (selection.images or selection.ids_file) and len(accounts) != 1:
@@ -190,7 +193,7 @@ class Sources:
                 self.images.setdefault(LaneKey(accounts[0], region), []).append(image_id)
         if selection.ids_file == "-":
             with spool.open("wb") as copy:
-                shutil.copyfileobj(stdin, copy)
+                shutil.copyfileobj(stdin or io.BytesIO(), copy)
             self.files.append(_checked(spool, "standard input", accounts[0], None, UsageError))
         elif selection.ids_file:
             path = Path(selection.ids_file)

@@ -1,0 +1,156 @@
+"""`collector demo`: the whole way on simulated images, without credentials or network."""
+
+import json
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import click
+
+from collector import log
+from collector.cli import runtime
+from collector.errors import UsageError
+
+__all__ = ["command"]
+
+QUESTIONS: Final = (
+    (
+        "How many images of each source and platform are there now?",
+        (
+            "SELECT image_source, platform, count(*) AS images\n"
+            "FROM current_images GROUP BY image_source, platform ORDER BY images DESC LIMIT 5"
+        ),
+    ),
+    (
+        "Which private images have an unencrypted disk?",
+        (
+            "SELECT i.region, i.image_id, d.device_name, d.disk_size_gb\n"
+            "FROM current_images i JOIN current_disks d\n"
+            "  ON d.account = i.account AND d.region = i.region AND d.image_id = i.image_id\n"
+            "WHERE i.image_source = 'private' AND d.encrypted = false\n"
+            "ORDER BY d.disk_size_gb DESC, i.image_id, d.device_name LIMIT 5"
+        ),
+    ),
+    (
+        "How complete was the last run?",
+        (
+            "SELECT region, planned, present, not_found, failed, coverage\n"
+            "FROM run_coverage ORDER BY run_id DESC, region LIMIT 4"
+        ),
+    ),
+)
+"""Questions that the demo answers with SQL."""
+
+_CONFIGURATION: Final = """\
+# Written by `collector demo`: everything in here is simulated.
+[database]
+url = {database}
+[api]
+endpoint = {endpoint}
+rate_limit = 50
+account_rate_limit = 200
+[[accounts]]
+name = "demo"
+credentials = {credentials}
+"""
+_TARGET: Final = """\
+[[targets]]
+account = "demo"
+region = "{region}"
+ids_file = "{region}.txt"
+discover = ["private"]
+"""
+
+
+@click.command()
+@click.option(
+    "--images", type=click.IntRange(1, 1_000_000), default=500, show_default=True, help="How many."
+)
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where to leave the database and its configuration; by default a temporary directory.",
+)
+def command(images: int, keep: Path | None) -> int:
+    """Collect simulated images into a fresh database, audit them, and show what SQL answers."""
+    log.configure(level="warning")
+    if keep is None:
+        keep = Path(tempfile.mkdtemp(prefix="collector-demo-"))
+    keep = keep.absolute()
+    database = keep / "collector.db"
+    if database.exists():
+        raise UsageError(f"{database} exists already; remove it, or name another --keep DIR")
+    keep.mkdir(parents=True, exist_ok=True)
+    return runtime.run(lambda stop: _demonstrate(stop, images, keep, database))
+
+
+async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Path) -> int:
+    from collector.simulator.images import REGIONS  # noqa: PLC0415 - slow to import
+    from collector.simulator.server import SimulatorOptions, running  # noqa: PLC0415
+
+    access_key, secret_key = f"demo-{secrets.token_hex(8)}", secrets.token_hex(16)
+    options = SimulatorOptions(images=images, access_key=access_key, secret_key=secret_key)
+    click.echo(f"All data is simulated: {images:,} images in {len(REGIONS)} regions.\n")
+    async with running(options) as simulator:
+        credentials = keep / "credentials.toml"
+        credentials.touch(mode=0o600)
+        credentials.write_text(f'access_key = "{access_key}"\nsecret_key = "{secret_key}"\n')
+        configuration = keep / "collector.toml"
+        text = _CONFIGURATION.format(
+            database=json.dumps(f"sqlite:///{database}"),
+            endpoint=json.dumps(simulator.url),
+            credentials=json.dumps(f"file:{credentials}"),
+        )
+        for region in REGIONS:
+            text += _TARGET.format(region=region)
+            ids = keep / f"{region}.txt"
+            ids.write_text("".join(f"{image_id}\n" for image_id in simulator.ids(region)))
+        configuration.write_text(text)
+        code = await _collect(stop, configuration)
+    if stop.signal is None:
+        await _answer(f"sqlite:///{database}")
+        click.echo(f"The database, simulated data and all, is {database}; look around in it:")
+        click.echo(f"  collector audit run --database sqlite:///{database}")
+        click.echo(f"  sqlite3 {database} 'select * from current_images limit 3'")
+    return code
+
+
+async def _collect(stop: runtime.Stop, configuration: Path) -> int:
+    from collector import config  # noqa: PLC0415 - slow to import
+    from collector.cli import progress, summary  # noqa: PLC0415
+    from collector.run import Order, collect, exit_code  # noqa: PLC0415
+    from collector.session import load_credentials  # noqa: PLC0415
+    from collector.sources import Selection, Sources  # noqa: PLC0415
+    from collector.store import migrate  # noqa: PLC0415
+    from collector.store.engine import Database  # noqa: PLC0415
+
+    settings = config.load(configuration, env={})
+    keys = load_credentials(settings, {})
+    with Sources.of(settings, Selection()) as sources:
+        async with Database(settings.database.url) as database:
+            await migrate.create_if_empty(database)
+            order = Order(sources)
+            collected = await collect(
+                settings, database, keys, order, stop=stop, watch=progress.watch
+            )
+    summary.show(collected, as_json=False, quiet=False)
+    return exit_code(collected, min_coverage=1.0, signal=stop.signal)
+
+
+async def _answer(url: str) -> None:
+    from sqlalchemy import text  # noqa: PLC0415 - slow to import
+
+    from collector.cli.tables import print_rows  # noqa: PLC0415
+    from collector.store.engine import Database  # noqa: PLC0415
+
+    async with Database(url, read_only=True) as database:
+        for question, query in QUESTIONS:
+            async with database.read() as connection:
+                found = await connection.execute(text(query))
+                names, rows = list(found.keys()), [tuple(row) for row in found]
+            click.echo(f"\n{question}\n")
+            click.echo("\n".join(f"  {line}" for line in query.splitlines()) + "\n")
+            print_rows(names, rows)
+    click.echo("")
