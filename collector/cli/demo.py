@@ -113,7 +113,7 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
         await _answer(f"sqlite:///{database}")
         click.echo(f"The database, simulated data and all, is {database}; look around in it:")
         click.echo(f"  collector audit run --database sqlite:///{database}")
-        click.echo(f"  sqlite3 {database} 'select * from current_images limit 3'")
+        click.echo(f"  collector changes --database sqlite:///{database}")
     return code
 
 
