@@ -246,6 +246,10 @@ class _Run:
             await ledger.seal(self._database, opened.run_id)
         summary = await summarize(self._database, opened.run_id)
         accounts = [self._session.accounts[name] for name in self._order.sources.accounts]
+        for account in accounts:
+            if account.refused is not None:
+                reason = account.refused.error_message
+                log.get_logger().error("credentials_refused", account=account.name, reason=reason)
         return Collected(
             summary,
             refused=all(account.refused is not None for account in accounts),

@@ -72,7 +72,7 @@ def _table(summary: Summary) -> None:
         text.append(f" in {failure.account}/{failure.region}, such as {failure.example_image_id}")
         reason = " ".join(filter(None, (failure.error_code, failure.example_message)))
         text.append(f": {printable(reason)}" if reason else "")
-        console.print(text)
+        console.print(text, soft_wrap=True)
     if run["listings_failed"]:
         console.print(f"  [red]{run['listings_failed']} listings failed[/red] (see the log)")
     news = f"{run['new_versions']:,} new versions, {run['unchanged']:,} unchanged"
