@@ -70,11 +70,11 @@ def servers() -> Iterator[dict[str, str | None]]:
     """Kind → why its server cannot be used; None when it can. PostgreSQL gets a template."""
     found: dict[str, str | None] = {"sqlite": None}
     template = f"collector_template_{uuid.uuid4().hex[:12]}"
-    for kind in SERVERS:
+    for kind, url in SERVERS.items():
         try:
             server(kind)(["SELECT 1"])
         except Exception as error:  # noqa: BLE001 - whatever a driver says when it cannot connect
-            found[kind] = f"{SERVERS[kind]}: {str(error).splitlines()[0]}"
+            found[kind] = f"{url}: {str(error).splitlines()[0]}"
         else:
             found[kind] = None
     if found["postgresql"] is None:

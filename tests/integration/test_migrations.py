@@ -1,4 +1,4 @@
-"""Migrations: up and down, with rows, on every database; what `db sql` prints is the same schema."""
+"""Migrations: up, down, and up again on every database; the printed DDL is the same schema."""
 
 from collections.abc import Callable
 
