@@ -7,6 +7,7 @@ up by itself; refused credentials stop their account and no other.
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
@@ -18,7 +19,10 @@ from collector.models import Item, LaneKey, Outcome
 from collector.retry import delay, should_retry
 from collector.store.writes import Tally
 
-__all__ = ["AbandonedError", "Account", "Answer", "Lane"]
+__all__ = ["AbandonedError", "Account", "Answer", "Lane", "OnReply"]
+
+OnReply = Callable[[LaneKey, Reply, int, float], None]
+"""Told of each answer: lane, reply, which attempt it was, and how long its turn took (seconds)."""
 
 GIVE_UP_AFTER: Final = 20
 """A lane is given up after so many items in a row that ended without any answer."""
@@ -47,6 +51,7 @@ class Lane:
     Attributes:
         counts: items that ended, by outcome.
         given_up: nothing is sent any more, because nothing is answered.
+        calm: cleared while something urgent waits to be begun; what is not urgent lets it pass.
     """
 
     def __init__(self, gate: LaneGate, concurrency: int) -> None:
@@ -56,6 +61,8 @@ class Lane:
         self.room = asyncio.Semaphore(concurrency + PARKED)
         self.counts: Counter[Outcome] = Counter()
         self.given_up = False
+        self.calm = asyncio.Event()
+        self.calm.set()
         self._silent = 0
 
     def ended(self, outcome: Outcome) -> None:
@@ -63,6 +70,10 @@ class Lane:
         self.counts[outcome] += 1
         self._silent = self._silent + 1 if outcome in _SILENCE else 0
         self.given_up = self.given_up or self._silent >= GIVE_UP_AFTER
+
+    def reopen(self) -> None:
+        """Try again what was given up."""
+        self.given_up, self._silent = False, 0
 
 
 class Account:
@@ -72,6 +83,7 @@ class Account:
         rate: of each lane (requests a second).
         concurrency: requests in flight, for each lane.
         stop: once set, nothing more is begun and waiting retries are abandoned.
+        on_reply: told of each answer; it must not block.
 
     Attributes:
         refused: the reply that refused the credentials; nothing more is sent for the account.
@@ -90,6 +102,7 @@ class Account:
         max_attempts: int,
         adaptive: bool,
         stop: asyncio.Event,
+        on_reply: OnReply | None = None,
     ) -> None:
         self.name = name
         self.lanes: dict[str, Lane] = {}
@@ -103,6 +116,7 @@ class Account:
         self._max_attempts = max_attempts
         self._adaptive = adaptive
         self._stop = stop
+        self._on_reply = on_reply
 
     @property
     def stopping(self) -> bool:
@@ -128,6 +142,8 @@ class Account:
         pages: AsyncIterator[Sequence[Item]],
         split: Callable[[Sequence[Item]], Sequence[Sequence[Item]]],
         process: Callable[[Lane, Sequence[Item]], Awaitable[None]],
+        *,
+        urgent: bool = False,
     ) -> None:
         """Begin a lane's items as slots get free, until there are no more or the lane closes.
 
@@ -136,15 +152,26 @@ class Account:
             pages: the items, read as they are needed.
             split: cuts a page into what one call asks for.
             process: works on it; it finds a slot taken, which its first `request` gives back.
+            urgent: a page of these goes before what another feed of the lane has not begun.
         """
         async with asyncio.TaskGroup() as group:
             async for page in pages:
-                for items in split(page):
-                    await lane.room.acquire()
-                    await lane.slots.acquire()
-                    if not self.is_open(lane):
-                        return
-                    group.create_task(self._begin(lane, items, process))
+                if urgent:
+                    lane.calm.clear()
+                try:
+                    for items in split(page):
+                        await lane.room.acquire()
+                        if not urgent:
+                            await lane.calm.wait()
+                        await lane.slots.acquire()
+                        if not self.is_open(lane):
+                            lane.slots.release()
+                            lane.room.release()
+                            return
+                        group.create_task(self._begin(lane, items, process))
+                finally:
+                    if urgent:
+                        lane.calm.set()
 
     async def _begin(
         self,
@@ -180,6 +207,7 @@ class Account:
                 await lane.slots.acquire()
             has_slot = False
             try:
+                asked = time.monotonic()
                 granted = await self.dispatcher.turn(lane.gate)
                 if not self.is_open(lane):
                     if reply is None or self.stopping:
@@ -191,6 +219,8 @@ class Account:
             finally:
                 lane.slots.release()
             attempts += 1
+            if self._on_reply is not None:
+                self._on_reply(lane.key, reply, attempts, granted - asked)
             self._learn(lane, reply, granted, tally)
             if self.closing or not should_retry(reply, attempts, self._max_attempts):
                 return Answer(reply, attempts)

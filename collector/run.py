@@ -1,7 +1,8 @@
 """One collection: plan or resume, work through the lanes, finish, seal."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -10,7 +11,7 @@ from collector import __version__, log
 from collector.errors import Exit
 from collector.fetch import split_batches
 from collector.jdcloud.credentials import Credentials
-from collector.lanes import AbandonedError
+from collector.lanes import AbandonedError, Account
 from collector.models import Item, LaneKey, Outcome
 from collector.session import Session, open_session
 from collector.settings import Settings, Source
@@ -20,7 +21,17 @@ from collector.store.engine import Database
 from collector.store.plan import Opening, Plan
 from collector.store.summary import Summary, summarize
 
-__all__ = ["DRAIN_S", "Collected", "Order", "collect", "exit_code", "seal_abandoned"]
+__all__ = [
+    "DRAIN_S",
+    "Collected",
+    "Order",
+    "collect",
+    "drain_on_stop",
+    "exit_code",
+    "one_by_one",
+    "seal_abandoned",
+    "work",
+]
 
 DRAIN_S: Final = 10.0
 """How long requests in flight may finish after a signal (seconds)."""
@@ -94,11 +105,29 @@ async def work(
     return await run.go(watch)
 
 
-async def seal_abandoned(session: Session, database: Database, keep: int | None = None) -> None:
-    """Seal the runs that nobody will resume and whose accounts are all held here."""
+async def seal_abandoned(session: Session, database: Database) -> None:
+    """Seal the runs that nobody will resume and whose accounts are all held here.
+
+    The caller holds `session.opening`, so that no run is open and not yet among the session's own.
+    """
     held, now = session.leases.held, datetime.now(UTC)
-    for run_id in await plan.unsealed(database, held, now, keep=keep):
+    for run_id in await plan.unsealed(database, held, now, keep=session.runs):
         await _close_abandoned(database, run_id)
+
+
+async def drain_on_stop(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
+    """Wait for some work; after a signal it has `DRAIN_S` to end by itself."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            await asyncio.wait((working,), timeout=DRAIN_S)
+    finally:
+        working.cancel()
+        stopping.cancel()
+        await asyncio.wait((working, stopping))
+    if not working.cancelled():
+        working.result()
 
 
 async def _close_abandoned(database: Database, run_id: int) -> None:
@@ -116,9 +145,10 @@ class _Run:
         self._cut = False
 
     async def go(self, watch: Watch | None) -> Collected:
-        opened, resumed = await self._open()
-        with log.bound(run_id=opened.run_id):
-            self._begin_deadline()
+        async with self._session.opening:
+            opened, resumed = await self._open()
+            self._session.runs.add(opened.run_id)
+        with log.bound(run_id=opened.run_id), self._deadline():
             if not resumed:
                 await self._plan(opened)
             lanes = await opened.lanes()
@@ -128,11 +158,13 @@ class _Run:
             watching: asyncio.Task[None] | None = None
             if watch is not None:
                 watching = self._session.group.create_task(watch(self._session, waiting))
-            await self._drain_on_stop(self._work(opened, lanes))
+            await drain_on_stop(self._session.stop, self._work(opened, lanes))
             await self._session.writer.drain()
             if watching is not None:
                 watching.cancel()
-            return await self._finish(opened, resumed=resumed)
+            collected = await self._finish(opened, resumed=resumed)
+            self._session.forget(opened.run_id)
+            return collected
 
     async def _open(self) -> tuple[Plan, bool]:
         order, settings = self._order, self._session.settings
@@ -142,7 +174,9 @@ class _Run:
         if old is not None and order.fresh:
             await _close_abandoned(self._database, old)
             old = None
-        await seal_abandoned(self._session, self._database, keep=old)
+        if old is not None:
+            self._session.runs.add(old)
+        await seal_abandoned(self._session, self._database)
         if old is not None:
             opened = Plan(self._database, self._session.leases, old)
             await opened.resume()
@@ -157,15 +191,14 @@ class _Run:
             account=order.account,
         )
         now = datetime.now(UTC)
-        return await Plan.open(self._database, self._session.leases, opening, now), False
+        leases, keys = self._session.leases, order.sources.keys
+        return await Plan.open(self._database, leases, opening, now, keys), False
 
     async def _plan(self, opened: Plan) -> None:
-        for key in self._order.sources.keys:
-            await opened.lane(key)
         for key, ids in self._order.sources.ids():
             await opened.add(key, ids, datetime.now(UTC))
         if self._order.sources.discover:
-            await self._drain_on_stop(self._discover(opened))
+            await drain_on_stop(self._session.stop, self._discover(opened))
         if not self._session.stop.is_set():  # else a listing may have been cut: not to be resumed
             await opened.planned(datetime.now(UTC))
 
@@ -206,36 +239,33 @@ class _Run:
                 self._session.writer.lane(number, key)
                 account = self._session.accounts[key.account]
                 fetcher = self._session.fetcher(account)
-                split = split_batches if batch else _one_by_one
+                split = split_batches if batch else one_by_one
                 process = fetcher.batch if batch else fetcher.single
                 if waiting:
                     lane, pages = account.lane(key.region), _pages(opened, number)
                     group.create_task(account.feed(lane, pages, split, process))
 
-    async def _drain_on_stop(self, work: Coroutine[None, None, None]) -> None:
-        """Wait for some work; after a signal it has `DRAIN_S` to end by itself."""
-        working = asyncio.ensure_future(work)
-        stopping = asyncio.ensure_future(self._session.stop.wait())
-        try:
-            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                await asyncio.wait((working,), timeout=DRAIN_S)
-        finally:
-            working.cancel()
-            stopping.cancel()
-            await asyncio.wait((working, stopping))
-        if not working.cancelled():
-            working.result()
-
-    def _begin_deadline(self) -> None:
-        deadline = self._session.settings.api.deadline
+    @contextmanager
+    def _deadline(self) -> Iterator[None]:
+        deadline, timer = self._session.settings.api.deadline, None
         if deadline:
-            asyncio.get_running_loop().call_later(deadline, self._close_accounts)
+            timer = asyncio.get_running_loop().call_later(deadline, self._close_accounts)
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
+            for account in self._accounts:
+                account.closing = False
 
     def _close_accounts(self) -> None:
         self._cut = True
-        for account in self._session.accounts.values():
+        for account in self._accounts:
             account.closing = True
+
+    @property
+    def _accounts(self) -> list[Account]:
+        return [self._session.accounts[name] for name in self._order.sources.accounts]
 
     async def _finish(self, opened: Plan, *, resumed: bool) -> Collected:
         now, stopped = datetime.now(UTC), self._session.stop.is_set()
@@ -245,7 +275,7 @@ class _Run:
         if status != "interrupted":
             await ledger.seal(self._database, opened.run_id)
         summary = await summarize(self._database, opened.run_id)
-        accounts = [self._session.accounts[name] for name in self._order.sources.accounts]
+        accounts = self._accounts
         for account in accounts:
             if account.refused is not None:
                 reason = account.refused.error_message
@@ -258,7 +288,8 @@ class _Run:
         )
 
 
-def _one_by_one(items: Sequence[Item]) -> list[Sequence[Item]]:
+def one_by_one(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """Each item by itself: what one describeImage call can carry."""
     return [(item,) for item in items]
 
 

@@ -19,8 +19,8 @@ from collector.gate import Dispatcher
 from collector.jdcloud import credentials
 from collector.jdcloud.client import Client, Signer
 from collector.jdcloud.credentials import Credentials
-from collector.lanes import Account
-from collector.models import LaneKey, Result
+from collector.lanes import Account, OnReply
+from collector.models import Result
 from collector.settings import Settings
 from collector.store.engine import Database
 from collector.store.leases import Leases
@@ -54,6 +54,8 @@ class Session:
     Attributes:
         group: tasks of the session; the first that fails ends it.
         stop: once set, nothing more is begun.
+        runs: those that are at work here, which are nobody's to seal.
+        opening: held by whoever opens a run, or seals those that were abandoned.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Session:
         writer: Writer,
         group: asyncio.TaskGroup,
         stop: asyncio.Event,
-        on_grant: Callable[[LaneKey, float], None] | None,
+        on_reply: OnReply | None,
     ) -> None:
         self.settings = settings
         self.client = client
@@ -75,17 +77,17 @@ class Session:
         self.group = group
         self.stop = stop
         self.accounts: dict[str, Account] = {}
+        self.runs: set[int] = set()
+        self.opening = asyncio.Lock()
         self._keys = keys
-        self._on_grant = on_grant
+        self._on_reply = on_reply
         self._dispatchers: list[asyncio.Task[None]] = []
 
     def serve(self, name: str, wait_s: float) -> Account:
         """Begin to serve an account whose lease was just taken; its first call waits `wait_s`."""
         effective, api = self.settings.account(name), self.settings.api
         dispatcher = Dispatcher(
-            effective.account_rate_limit,
-            not_before=time.monotonic() + wait_s,
-            on_grant=self._on_grant,
+            effective.account_rate_limit, not_before=time.monotonic() + wait_s
         )
         signer = Signer(
             self._keys[name],
@@ -104,6 +106,7 @@ class Session:
             max_attempts=api.max_attempts,
             adaptive=api.adaptive,
             stop=self.stop,
+            on_reply=self._on_reply,
         )
         return self.accounts[name]
 
@@ -112,6 +115,11 @@ class Session:
         api = self.settings.api
         zone = ZoneInfo(api.time_zone)
         return Fetcher(account, self.writer, with_members=api.members, time_zone=zone)
+
+    def forget(self, run_id: int) -> None:
+        """A run is finished."""
+        self.runs.discard(run_id)
+        self.writer.forget(run_id)
 
     def end(self) -> None:
         """Give no more turns."""
@@ -128,7 +136,7 @@ async def open_session(
     stop: asyncio.Event,
     settle: Callable[[AsyncConnection, Sequence[Result]], Awaitable[None]] | None = None,
     committed: Callable[[Sequence[Result], float], None] | None = None,
-    on_grant: Callable[[LaneKey, float], None] | None = None,
+    on_reply: OnReply | None = None,
 ) -> AsyncIterator[Session]:
     """Work for the accounts in `keys`, once their leases are taken (`session.leases`).
 
@@ -142,7 +150,7 @@ async def open_session(
         stop: set by a signal.
         settle: see `Writer`.
         committed: see `Writer`.
-        on_grant: see `Dispatcher`.
+        on_reply: see `Account`.
     """
     leases = Leases(database, {name: account.key_id for name, account in keys.items()})
     writer = Writer(database, leases, settle=settle, committed=committed)
@@ -166,7 +174,7 @@ async def open_session(
                 writer=writer,
                 group=group,
                 stop=stop,
-                on_grant=on_grant,
+                on_reply=on_reply,
             )
             yield session
             session.end()

@@ -141,11 +141,11 @@ class Database:
         """Compile a statement whose parameters are `keys`, in its own order."""
         return Prepared(statement, self.dialect, keys)
 
-    def upsert(self, table: Table, key: str, change: dict[str, Any]) -> Any:
-        """An insert that makes `change` where the row of primary key `key` exists."""
+    def upsert(self, table: Table, key: Sequence[str], change: dict[str, Any]) -> Any:
+        """An insert that makes `change` where the row with the unique columns `key` exists."""
         if self.kind == "mysql":
             return mysql.insert(table).on_duplicate_key_update(change)
-        return self._insert(table).on_conflict_do_update(index_elements=[key], set_=change)
+        return self._insert(table).on_conflict_do_update(index_elements=key, set_=change)
 
     def given(self, column: Column[Any]) -> ColumnElement[Any]:
         """The value that an `upsert` would have inserted into a column."""

@@ -57,6 +57,7 @@ async def seal(database: Database, run_id: int) -> str:
             sealed = await blocks(connection, run_id)
     async with database.write() as connection:
         head = await lock_head(connection)
+        await connection.execute(select(runs.c.id).where(runs.c.id == run_id).with_for_update())
         again, digest = await _finished(connection, run_id)
         if digest is not None:
             return digest

@@ -1,6 +1,6 @@
 """The durable plan: a row an item before the first call; a run from opening to finish."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -73,26 +73,43 @@ class Plan:
 
     @classmethod
     async def open(
-        cls, database: Database, leases: Leases, opening: Opening, now: datetime
+        cls,
+        database: Database,
+        leases: Leases,
+        opening: Opening,
+        now: datetime,
+        keys: Iterable[LaneKey] = (),
     ) -> "Plan":
-        """Begin a run; it is `running` and cannot be resumed until `planned` was called."""
+        """Begin a run; it is `running` and cannot be resumed until `planned` was called.
+
+        Its lanes `keys` are named in the same transaction: by them every other process knows that
+        the run is not its own to seal.
+        """
         values = {name: getattr(opening, name) for name in Opening.__slots__}
         statement = insert(runs).values(status="running", started_at=now, **values)
         async with database.write() as connection:
+            await leases.confirm(connection, leases.held)
             created = (await connection.execute(statement)).inserted_primary_key
-        if created is None:
-            raise AssertionError("an insert into runs has a key")
-        return cls(database, leases, created[0])
+            if created is None:
+                raise AssertionError("an insert into runs has a key")
+            opened = cls(database, leases, created[0])
+            for key in keys:
+                await opened._name_lane(connection, key)
+        return opened
 
     async def lane(self, key: LaneKey) -> int:
         """The number of a lane, made when it is new."""
         if key not in self._lane_ids:
             async with self._database.write() as connection:
-                number = await lane_id(self._database, connection, key)
-                values = {"run_id": self.run_id, "lane_id": number}
-                await connection.execute(self._database.insert_new(run_lanes).values(values))
-            self._lane_ids[key] = number
+                await self._leases.confirm(connection, self._leases.held)
+                await self._name_lane(connection, key)
         return self._lane_ids[key]
+
+    async def _name_lane(self, connection: AsyncConnection, key: LaneKey) -> None:
+        number = await lane_id(self._database, connection, key)
+        values = {"run_id": self.run_id, "lane_id": number}
+        await connection.execute(self._database.insert_new(run_lanes).values(values))
+        self._lane_ids[key] = number
 
     async def add(self, key: LaneKey, ids: Sequence[str], now: datetime) -> None:
         """Plan ids of a lane; those that are planned already stay as they are."""
@@ -117,6 +134,7 @@ class Plan:
     async def planned(self, now: datetime) -> None:
         """The plan is whole: from here on the run can be resumed."""
         async with self._database.write() as connection:
+            await self._leases.confirm(connection, self._leases.held)
             await _count_planned(connection, self.run_id)
             await connection.execute(self._run().values(planned_at=now))
 
@@ -130,6 +148,7 @@ class Plan:
         )
         by_lane = waiting.where(rows.lane_id == run_lanes.c.lane_id).correlate(run_lanes)
         async with self._database.write() as connection:
+            await self._leases.confirm(connection, self._leases.held)
             await _count_failed(connection, self.run_id)
             failed = run_lanes.c.failed - by_lane.scalar_subquery()
             await connection.execute(self._lanes_of_run().values(failed=failed))
@@ -140,6 +159,7 @@ class Plan:
     async def listing_failed(self) -> None:
         """Count a discover listing that could not be read whole."""
         async with self._database.write() as connection:
+            await self._leases.confirm(connection, self._leases.held)
             more = runs.c.listings_failed + 1
             await connection.execute(self._run().values(listings_failed=more))
 
@@ -165,6 +185,18 @@ class Plan:
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
         return {LaneKey(r.account, r.region): (r.id, r.waiting) for r in sorted(rows)}
+
+    async def items(self, key: LaneKey, ids: Sequence[str]) -> list[Item]:
+        """Planned ids of a lane as items, in the order of `ids`."""
+        lane = await self.lane(key)
+        query = select(images.c.image_id, images.c.id).where(
+            images.c.account == key.account,
+            images.c.region == key.region,
+            images.c.image_id.in_(ids),
+        )
+        async with self._database.read() as connection:
+            keys = dict((await connection.execute(query)).tuples().all())
+        return [Item(self.run_id, lane, keys[image_id], image_id) for image_id in ids]
 
     async def waiting(self, lane: int, after: int) -> list[Item]:
         """The next page of a lane's items that were not attempted, in the order of their keys."""
@@ -242,7 +274,7 @@ async def unfinished(database: Database, plan_digest: str, now: datetime) -> int
 
 
 async def unsealed(
-    database: Database, accounts: Iterable[str], now: datetime, *, keep: int | None
+    database: Database, accounts: Iterable[str], now: datetime, *, keep: Collection[int]
 ) -> list[int]:
     """Finished and abandoned runs without a digest, all of whose accounts are among those given.
 
@@ -250,7 +282,7 @@ async def unsealed(
         database: where they are.
         accounts: those whose leases the caller holds.
         now: runs that began a day before it are not resumed any more.
-        keep: the run that the caller works on.
+        keep: the runs that the caller works on.
     """
     foreign = (
         select(run_lanes.c.run_id)
@@ -265,7 +297,7 @@ async def unsealed(
     )
     query = (
         select(runs.c.id)
-        .where(runs.c.digest.is_(None), past, ~foreign.exists(), runs.c.id != (keep or 0))
+        .where(runs.c.digest.is_(None), past, ~foreign.exists(), runs.c.id.not_in(keep))
         .order_by(runs.c.id)
     )
     async with database.read() as connection:
@@ -284,11 +316,17 @@ async def finish(
         interrupted: it was stopped or killed.
         cut: its deadline passed.
 
+    A run that is sealed stays as it is: whoever comes late, from a long stop, changes nothing.
+
     Returns:
         The status: `complete` when everything was read and no listing failed, `failed` when
         nothing could be read, else `partial`.
     """
     async with database.write() as connection:
+        query = select(runs.c.status, runs.c.digest).where(runs.c.id == run_id).with_for_update()
+        status, digest = (await connection.execute(query)).one()
+        if digest is not None:
+            return str(status)
         await _count_planned(connection, run_id)  # planning itself may have been cut
         await _count_failed(connection, run_id)
         row = (await connection.execute(select(runs).where(runs.c.id == run_id))).one()

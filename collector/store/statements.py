@@ -224,7 +224,7 @@ class Statements:
             "seen": columns.seen + given(columns.seen),
             "last_seen_at": given(columns.last_seen_at),
         }
-        statement = self._database.upsert(schema_drift, "id", change)
+        statement = self._database.upsert(schema_drift, ["id"], change)
         return self._database.prepare(statement.values({n: bindparam(n) for n in names}), names)
 
 

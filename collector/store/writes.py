@@ -74,7 +74,8 @@ class Writer:
         self._lanes: dict[int, LaneKey] = {}
         self._tallies: dict[int, Tally] = {}
         self._some, self._full, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._idle, self._one_at_a_time = asyncio.Event(), asyncio.Lock()
+        self._progress, self._one_at_a_time = asyncio.Event(), asyncio.Lock()
+        self._handed = self._done = 0
         self._closed = False
 
     def lane(self, lane_id: int, key: LaneKey) -> None:
@@ -85,21 +86,28 @@ class Writer:
         """Where the requests of a run are counted."""
         return self._tallies.setdefault(run_id, Tally())
 
+    def forget(self, run_id: int) -> None:
+        """A run is finished; its requests are counted."""
+        self._tallies.pop(run_id, None)
+
     async def put(self, result: Result) -> None:
         """Hand over a result; waits while the buffer is full."""
         while len(self._waiting) >= ROOM:
             self._room.clear()
             await self._room.wait()
         self._waiting.append(result)
-        self._idle.clear()
+        self._handed += 1
         self._some.set()
         if len(self._waiting) >= BATCH:
             self._full.set()
 
     async def drain(self) -> None:
-        """Wait until everything that was handed over is committed, counted requests too."""
-        self._full.set()
-        await self._idle.wait()
+        """Wait until everything that was handed over by now is committed, counted requests too."""
+        goal = self._handed
+        while self._done < goal:
+            self._progress.clear()
+            self._full.set()
+            await self._progress.wait()
         await self.commit([])
 
     def close(self) -> None:
@@ -116,8 +124,6 @@ class Writer:
             UnavailableError: the database cannot be written.
         """
         while True:
-            if not self._waiting:
-                self._idle.set()
             await self._some.wait()
             if not self._closed:
                 with suppress(TimeoutError):
@@ -126,6 +132,8 @@ class Writer:
             if batch:
                 began = time.perf_counter()
                 await self.commit(batch)
+                self._done += len(batch)
+                self._progress.set()
                 if self._committed is not None:
                     self._committed(batch, time.perf_counter() - began)
             elif self._closed:
@@ -153,7 +161,8 @@ class Writer:
                 return
             keys = [self._lanes[result.item.lane_id] for result in batch]
             async with self._database.write() as connection:
-                await self._leases.confirm(connection, {key.account for key in keys})
+                accounts = self._leases.held.union(key.account for key in keys)
+                await self._leases.confirm(connection, accounts)
                 changes: list[Change] = []
                 if batch:
                     states = await self._statements.read_states(connection, batch)
