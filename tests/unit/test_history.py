@@ -56,7 +56,7 @@ def test_a_404_makes_a_seen_image_gone() -> None:
     assert (state.state, state.gone_at, state.last_seen_at) == ("gone", 7, 1)
     assert (state.last_checked_at, state.fingerprint) == (7, None)
     again = follow(state, Outcome.NOT_FOUND, 9)
-    assert not (again.closes or again.opens)
+    assert (again.closes, again.opens) == (False, False)
     assert (again.state.gone_at, again.state.last_checked_at) == (7, 9)
 
 
@@ -82,7 +82,7 @@ def test_a_failure_changes_what_is_tried_and_nothing_else(state: State, outcome:
     first = follow(state, outcome, 7)
     second = follow(first.state, outcome, 9)
     for change, at in ((first, 7), (second, 9)):
-        assert not (change.opens or change.closes or change.stale)
+        assert (change.opens, change.closes, change.stale) == (False, False, False)
         tried = {"last_attempt_at": at, "last_outcome": outcome.value, "failing_since": 7}
         assert change.state == state._replace(**tried)
     assert follow(second.state, Outcome.PRESENT, 11, "a").state.failing_since is None
@@ -129,6 +129,24 @@ class Life:
         return change
 
 
+def check_periods(life: Life, absences: set[int]) -> None:
+    for (start, end, confirmed, content), after in zip(
+        life.versions, [*life.versions[1:], None], strict=False
+    ):
+        if end is None:
+            assert after is None
+            assert life.state.state == "present"
+            assert life.state.fingerprint == content
+            continue
+        assert start <= confirmed < end
+        if after is not None:
+            assert end <= after[0]
+        if after is None or end < after[0]:
+            assert end in absences
+        elif end not in absences:
+            assert after[3] != content
+
+
 EVENT = st.tuples(st.sampled_from(Outcome), st.integers(-3, 3), st.sampled_from(["a", "b", "c"]))
 """An outcome, its distance to the one before in time, and the content when there is one."""
 
@@ -152,27 +170,13 @@ def test_histories_have_no_overlap_and_only_explained_holes(
                 *(after.state, after.fingerprint, after.last_seen_at),
                 after.last_checked_at,
             )
-            assert not (change.opens or change.closes)
+            assert (change.opens, change.closes) == (False, False)
             continue
         readings.append((now, content if outcome is Outcome.PRESENT else None))
         if outcome is Outcome.NOT_FOUND:
             absences.add(now)
 
-    for (start, end, confirmed, content), after in zip(
-        life.versions, [*life.versions[1:], None], strict=False
-    ):
-        if end is None:
-            assert after is None
-            assert life.state.state == "present"
-            assert life.state.fingerprint == content
-            continue
-        assert start <= confirmed < end
-        if after is not None:
-            assert end <= after[0]
-        if after is None or end < after[0]:
-            assert end in absences
-        elif end not in absences:
-            assert after[3] != content
+    check_periods(life, absences)
     # What was read last is what the history says, at every time between two readings.
     for at, content in readings:
         valid = [v[3] for v in life.versions if v[0] <= at and (v[1] is None or at < v[1])]
