@@ -189,7 +189,7 @@ class Leases:
         wanted = {self._names[account]: self._tokens.get(account) for account in accounts}
         query = select(leases.c.name, leases.c.token).where(leases.c.name.in_(wanted))
         found = await connection.execute(query.with_for_update(read=True))
-        if dict(found.tuples().all()) != wanted:
+        if dict(found.all()) != wanted:
             raise LeaseLostError("the lease passed to another process; nothing more is written")
 
     async def release(self) -> None:

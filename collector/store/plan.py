@@ -195,7 +195,7 @@ class Plan:
             images.c.image_id.in_(ids),
         )
         async with self._database.read() as connection:
-            keys = dict((await connection.execute(query)).tuples().all())
+            keys = dict((await connection.execute(query)).all())
         return [Item(self.run_id, lane, keys[image_id], image_id) for image_id in ids]
 
     async def waiting(self, lane: int, after: int) -> list[Item]:

@@ -1,0 +1,180 @@
+"""`collector queue`: fills the durable queue, shows it, and retries its dead letters."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from collector.cli import runtime
+from collector.cli.options import config_option, json_option, settings_of
+from collector.errors import Exit, UsageError
+from collector.settings import Settings
+from collector.sources import Selection, Sources
+from collector.text import printable
+
+__all__ = ["command"]
+
+account_option = click.option("--account", metavar="A", help="The account; needless with one.")
+
+
+@click.group()
+def command() -> None:
+    """Add to the durable queue, look at it, retry what failed."""
+
+
+@command.command()
+@config_option
+@account_option
+@click.option("--ids-file", metavar="FILE|-", help="Add these: REGION/ID a line.")
+@click.argument("images", metavar="[REGION/ID]...", nargs=-1)
+@json_option
+def add(
+    config_path: Path | None,
+    account: str | None,
+    ids_file: str | None,
+    images: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> int:
+    """Add images; those that wait already are not doubled."""
+    settings = settings_of(config_path)
+    if not images and not ids_file:
+        raise UsageError("give REGION/ID or --ids-file")
+    accounts = (account,) if account else ()
+    selection = Selection(images, ids_file, accounts=accounts)
+    with Sources.of(settings, selection, sys.stdin.buffer) as sources:
+        return runtime.run(lambda stop: _add(settings, sources, stop, as_json=as_json))
+
+
+async def _add(settings: Settings, sources: Sources, stop: runtime.Stop, *, as_json: bool) -> int:
+    from collector.queue import queue_of  # noqa: PLC0415 - after the quick refusals
+    from collector.store import migrate  # noqa: PLC0415
+    from collector.store.engine import Database  # noqa: PLC0415
+
+    added = 0
+    async with Database(settings.database.url) as database:
+        await migrate.create_if_empty(database)
+        queue = queue_of(settings, database)
+        try:
+            for key, ids in sources.ids():
+                if stop.signal is not None:
+                    break
+                await queue.add(key, ids)
+                added += len(ids)
+        finally:
+            await queue.close()
+    click.echo(json.dumps({"added": added}) if as_json else f"{added:,} ids added to the queue")
+    return Exit.OK if stop.signal is None else 128 + stop.signal
+
+
+@command.command()
+@config_option
+@json_option
+def status(config_path: Path | None, *, as_json: bool) -> None:
+    """Show what waits, is in flight and failed, and who holds each account."""
+    asyncio.run(_status(settings_of(config_path), as_json=as_json))
+
+
+async def _status(settings: Settings, *, as_json: bool) -> None:
+    from collector.queue import queue_of  # noqa: PLC0415
+    from collector.store import migrate  # noqa: PLC0415
+    from collector.store.engine import Database  # noqa: PLC0415
+    from collector.store.leases import holders  # noqa: PLC0415
+
+    async with Database(settings.database.url, read_only=True) as database:
+        await migrate.require_head(database)
+        queue = queue_of(settings, database)
+        try:
+            lanes = await queue.depths()
+        finally:
+            await queue.close()
+        held = await holders(database)
+    if as_json:
+        found = [{"account": one.account, "holder": one.holder} for one in held]
+        click.echo(json.dumps({"lanes": [asdict(lane) for lane in lanes], "holders": found}))
+        return
+    names = ("account", "region", "ready", "delayed", "in flight", "failed", "oldest", "in flight")
+    lines: list[tuple[str, ...]] = [names]
+    for lane in lanes:
+        counts = (lane.ready, lane.delayed, lane.in_flight, lane.failed)
+        ages = ("-" if age is None else f"{age:,.0f} s" for age in (lane.oldest_s, lane.flying_s))
+        lines.append((lane.account, lane.region, *(f"{count:,}" for count in counts), *ages))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines if lanes else ():
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+    if not lanes:
+        click.echo("the queue is empty")
+    for one in held:
+        click.echo(f"{one.account} is held by {printable(one.holder)}")
+
+
+@command.command()
+@config_option
+@json_option
+def failed(config_path: Path | None, *, as_json: bool) -> None:
+    """List the dead letters; with --json a JSON object a line."""
+    asyncio.run(_failed(settings_of(config_path), as_json=as_json))
+
+
+async def _failed(settings: Settings, *, as_json: bool) -> None:
+    from collector.queue.letters import dead_letters  # noqa: PLC0415
+    from collector.store import migrate  # noqa: PLC0415
+    from collector.store.engine import Database  # noqa: PLC0415
+
+    async with Database(settings.database.url, read_only=True) as database:
+        await migrate.require_head(database)
+        async for letter in dead_letters(database):
+            click.echo(json.dumps(letter, default=_time) if as_json else _line(letter))
+
+
+def _time(value: datetime) -> str:
+    return f"{value:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _line(letter: Mapping[str, Any]) -> str:
+    why = " ".join(str(letter[name]) for name in ("last_outcome", "last_error") if letter[name])
+    what = f"{letter['account']} {letter['region']}/{letter['image_id']}"
+    dead = f"{letter['deliveries']} deliveries, dead since {_time(letter['dead_at'])}"
+    return printable(f"{what}: {why or 'no reason known'} ({dead})")
+
+
+@command.command()
+@config_option
+@account_option
+@click.option("--all", "everything", is_flag=True, help="Retry every dead letter.")
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@json_option
+def retry(
+    config_path: Path | None,
+    account: str | None,
+    ids: tuple[str, ...],
+    *,
+    everything: bool,
+    as_json: bool,
+) -> int:
+    """Take dead letters back into the queue: ID is an image id, or REGION/ID."""
+    settings = settings_of(config_path)
+    if everything == bool(ids):
+        raise UsageError("give either --all or the ids to retry")
+    if account and account not in [one.name for one in settings.accounts]:
+        raise UsageError(f"--account: no account {account!r}")
+    found = asyncio.run(_retry(settings, None if everything else ids, account))
+    click.echo(json.dumps({"retried": found}) if as_json else f"{found:,} dead letters retried")
+    return Exit.OK if found or everything else Exit.FINDINGS
+
+
+async def _retry(settings: Settings, ids: tuple[str, ...] | None, account: str | None) -> int:
+    from collector.queue.letters import retry as take_back  # noqa: PLC0415
+    from collector.store import migrate  # noqa: PLC0415
+    from collector.store.engine import Database  # noqa: PLC0415
+
+    async with Database(settings.database.url) as database:
+        await migrate.require_head(database)
+        return await take_back(database, ids, account)

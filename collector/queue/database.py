@@ -1,0 +1,294 @@
+"""The durable queue in the database: a row is an item, and leaves it with the commit of its result.
+
+Items have no lease of their own. Those that carry a token are in flight under the account's lease;
+whoever takes that lease makes them wait again. Deliveries are counted when an item is begun, so
+that one which kills its process ends among the dead letters.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Update,
+    bindparam,
+    case,
+    delete,
+    false,
+    func,
+    literal_column,
+    null,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collector.models import Item, LaneKey, Result
+from collector.queue.letters import Depth, depths
+from collector.store.control import queue_items
+from collector.store.engine import Database
+from collector.store.leases import Leases
+from collector.store.plan import Plan, lane_id
+from collector.store.schema import images, lanes, observation_rows
+
+__all__ = ["CHUNK", "DatabaseQueue", "Flight"]
+
+CHUNK: Final = 1_000
+"""Ids added in one transaction."""
+
+RETRY_S: Final = 30.0
+"""A failed delivery is tried again after this, doubled with each further one (seconds)."""
+
+MAX_RETRY_S: Final = 86_400.0
+"""But not later than this (seconds)."""
+
+_q = queue_items.c
+_WAITS: Final = (_q.dead_at.is_(None), _q.token.is_(None))
+_FREE: Final[dict[str, Any]] = {"token": None, "started_at": None, "again": false()}
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """An item that was begun and is not settled.
+
+    Attributes:
+        deliveries: which delivery this is, from 1.
+    """
+
+    run_id: int
+    account: str
+    token: int
+    deliveries: int
+
+
+class DatabaseQueue:
+    """The queue as `serve` works on it, and as `queue add` fills it.
+
+    Args:
+        database: at head.
+        max_deliveries: then an item goes to the dead letters.
+    """
+
+    def __init__(self, database: Database, *, max_deliveries: int) -> None:
+        self._database = database
+        self._max_deliveries = max_deliveries
+        self._leases = Leases(database, {})
+        self._flying: dict[tuple[int, str], Flight] = {}
+        self._cut: list[tuple[int, str, Flight]] = []
+        keys = ["lane_id", "image_id"]
+        values: dict[str, Any] = {key: bindparam(key) for key in keys}
+        values |= {"added_at": database.now(), "ready_at": database.now()}
+        dead = _q.dead_at.is_not(None)
+        change = {  # in the order of the columns: MariaDB looks at what it assigned already
+            "deliveries": case((dead, literal_column("0")), else_=_q.deliveries),
+            "ready_at": case((dead, database.now()), else_=_q.ready_at),
+            "again": _q.token.is_not(None),
+            "dead_at": null(),
+        }
+        self._insert = database.prepare(
+            database.upsert(queue_items, keys, change).values(values), keys
+        )
+
+    async def add(self, key: LaneKey, ids: Sequence[str]) -> None:
+        """Add ids; one that waits stays, one in flight comes again, a dead one gets a new life."""
+        for start in range(0, len(ids), CHUNK):
+            async with self._database.write() as connection:
+                await self._enqueue(connection, key, ids[start : start + CHUNK])
+
+    async def _enqueue(self, connection: AsyncConnection, key: LaneKey, ids: Iterable[str]) -> int:
+        lane = await lane_id(self._database, connection, key)
+        # Sorted, so that two that add cannot wait for each other in a ring.
+        await self._insert.run(connection, [(lane, image_id) for image_id in sorted(set(ids))])
+        return lane
+
+    async def connect(self, leases: Leases) -> None:
+        """A session begins: its leases guard what is taken."""
+        self._leases = leases
+
+    async def watch(self) -> None:
+        """Return, or raise `UnavailableError`, when the session must end."""
+
+    async def close(self) -> None:
+        """The session ended; what it left in flight did not fail by itself."""
+        self._cut += [(lane, image_id, f) for (lane, image_id), f in self._flying.items()]
+        self._flying.clear()
+
+    async def begin(self, account: str) -> None:
+        """The account's lease was just taken: what is in flight was cut and waits again."""
+        own = [cut for cut in self._cut if cut[2].account == account]
+        of_account = select(lanes.c.id).where(lanes.c.account == account)
+        async with self._database.write() as connection:
+            await self._leases.confirm(connection, [account])
+            for lane, image_id, flight in own:
+                where = self._where(lane, flight.token, [image_id])
+                less = {"deliveries": _q.deliveries - 1}
+                await connection.execute(update(queue_items).where(*where).values(less))
+            statement = update(queue_items).where(_q.lane_id.in_(of_account), _q.token.is_not(None))
+            await connection.execute(statement.values(_FREE))
+        self._cut = [cut for cut in self._cut if cut[2].account != account]
+
+    async def due(self, account: str, run_id: int = 0) -> list[LaneKey]:
+        """The lanes that have something to take, leaving out what the run had already."""
+        some = select(_q.id).where(
+            _q.lane_id == lanes.c.id, *self._takable(run_id), *self._of_table()
+        )
+        query = select(lanes.c.region).where(
+            lanes.c.account == account, some.correlate(lanes).exists()
+        )
+        async with self._database.read() as connection:
+            regions = (await connection.execute(query.order_by(lanes.c.region))).scalars().all()
+        return [LaneKey(account, region) for region in regions]
+
+    async def take(self, plan: Plan, key: LaneKey, limit: int) -> list[Item]:
+        """Begin up to `limit` items of a lane in a run; they are planned there and in flight."""
+        async with self._database.write() as connection:
+            await self._leases.confirm(connection, [key.account])
+            lane = await lane_id(self._database, connection, key)
+            query = (
+                select(_q.image_id, _q.deliveries)
+                .where(_q.lane_id == lane, *self._takable(plan.run_id), *self._of_table())
+                .order_by(_q.ready_at, _q.id)
+                .limit(limit)
+            )
+            rows = (await connection.execute(query)).all()
+            ids = await self._start(connection, plan.run_id, key, lane, rows)
+        return await self._planned(plan, key, ids)
+
+    async def _planned(self, plan: Plan, key: LaneKey, ids: Sequence[str]) -> list[Item]:
+        if not ids:
+            return []
+        await plan.add(key, ids, datetime.now(UTC))
+        return await plan.items(key, ids)
+
+    async def _start(
+        self,
+        connection: AsyncConnection,
+        run_id: int,
+        key: LaneKey,
+        lane: int,
+        rows: Iterable[tuple[str, int]],
+    ) -> list[str]:
+        """Put items in flight; one that was cut in all its deliveries is dead."""
+        token, now = self._leases.token(key.account), self._database.now()
+        begun: dict[str, int] = {}
+        dead = []
+        for image_id, deliveries in rows:
+            if deliveries >= self._max_deliveries:
+                dead.append(image_id)
+            else:
+                begun[image_id] = deliveries + 1
+        here = _q.lane_id == lane
+        if dead:
+            text = f"its process ended in each of {self._max_deliveries} deliveries"
+            values = {"dead_at": now, "last_error": func.coalesce(_q.last_error, text)}
+            where = here & _q.image_id.in_(dead)
+            await connection.execute(update(queue_items).where(where).values(values))
+        if begun:
+            more = {"token": token, "started_at": now, "deliveries": _q.deliveries + 1}
+            where = here & _q.image_id.in_(list(begun))
+            await connection.execute(update(queue_items).where(where).values(more))
+        # Told before the commit: what is not committed does not carry the token, and is left alone.
+        for image_id, deliveries in begun.items():
+            self._flying[lane, image_id] = Flight(run_id, key.account, token, deliveries)
+        return list(begun)
+
+    def _takable(self, run_id: int) -> tuple[ColumnElement[bool], ...]:
+        had = (
+            select(observation_rows.c.run_id)
+            .join(images, images.c.id == observation_rows.c.image_pk)
+            .where(
+                observation_rows.c.run_id == run_id,
+                observation_rows.c.lane_id == _q.lane_id,
+                images.c.image_id == _q.image_id,
+            )
+            .correlate(queue_items)
+        )
+        return (*_WAITS, _q.ready_at <= self._database.now(), ~had.exists())
+
+    def _of_table(self) -> tuple[ColumnElement[bool], ...]:
+        """Which rows are nobody else's: with a broker, some wait there."""
+        return ()
+
+    async def settle(self, connection: AsyncConnection, results: Sequence[Result]) -> None:
+        """Acknowledge what is read and send back what failed, in the transaction of the results."""
+        read: dict[tuple[int, int], list[str]] = defaultdict(list)
+        failed: dict[tuple[int, int, int], list[dict[str, str]]] = defaultdict(list)
+        for result in results:
+            item, flight = result.item, self._flight(result.item)
+            if flight is None:
+                continue
+            if result.outcome.is_reading:
+                read[item.lane_id, flight.token].append(item.image_id)
+            else:
+                error = result.error_message or result.error_code or f"{result.http_status or ''}"
+                row = {"of": item.image_id, "outcome": result.outcome.value, "error": error}
+                failed[item.lane_id, flight.token, flight.deliveries].append(row)
+        for (lane, token), ids in sorted(read.items()):
+            where = self._where(lane, token, ids)
+            gone = delete(queue_items).where(*where, _q.again == false())
+            await connection.execute(gone)
+            await connection.execute(update(queue_items).where(*where).values(self._anew()))
+        for (lane, token, deliveries), rows in sorted(failed.items()):
+            for statement in self._failed(lane, token, deliveries):
+                await connection.execute(statement, rows)
+
+    def _anew(self) -> dict[str, Any]:
+        return {**_FREE, "deliveries": 0, "ready_at": self._database.now(), "last_outcome": None}
+
+    def _failed(self, lane: int, token: int, deliveries: int) -> list[Update]:
+        mine = update(queue_items).where(
+            _q.lane_id == lane, _q.token == token, _q.image_id == bindparam("of")
+        )
+        why: dict[str, Any] = {
+            "last_outcome": bindparam("outcome"),
+            "last_error": bindparam("error"),
+        }
+        if deliveries < self._max_deliveries:
+            pause = min(RETRY_S * 2.0 ** min(deliveries - 1, 64), MAX_RETRY_S)
+            later = {**_FREE, **why, "ready_at": self._database.now(pause)}
+            return [mine.values(later)]
+        asked_again = mine.where(_q.again == true()).values({**self._anew(), **why})
+        dead = mine.values({**_FREE, **why, "dead_at": self._database.now()})
+        return [asked_again, dead]
+
+    def committed(self, results: Sequence[Result]) -> None:
+        """The transaction of `settle` is committed."""
+        for result in results:
+            if self._flight(result.item) is not None:
+                del self._flying[result.item.lane_id, result.item.image_id]
+
+    async def give_back(self, run_id: int) -> None:
+        """What a run began and did not attempt waits again; it cost nothing."""
+        left = [(key, f) for key, f in self._flying.items() if f.run_id == run_id]
+        async with self._database.write() as connection:
+            await self._leases.confirm(connection, {flight.account for _, flight in left})
+            for (lane, image_id), flight in left:
+                await connection.execute(self._return(lane, image_id, flight))
+        for key, _ in left:
+            self._flying.pop(key, None)
+
+    def _return(self, lane: int, image_id: str, flight: Flight) -> Update | Delete:
+        where = self._where(lane, flight.token, [image_id])
+        values = {**_FREE, "deliveries": _q.deliveries - 1}
+        return update(queue_items).where(*where).values(values)
+
+    async def depths(self) -> list[Depth]:
+        """What each lane holds."""
+        return await depths(self._database)
+
+    def in_flight(self, account: str) -> int:
+        """How many items of an account were begun here and are not settled."""
+        return sum(flight.account == account for flight in self._flying.values())
+
+    def _flight(self, item: Item) -> Flight | None:
+        flight = self._flying.get((item.lane_id, item.image_id))
+        return flight if flight is not None and flight.run_id == item.run_id else None
+
+    @staticmethod
+    def _where(lane: int, token: int, ids: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+        return (_q.lane_id == lane, _q.token == token, _q.image_id.in_(ids))

@@ -1,0 +1,134 @@
+"""What the durable queue holds, for a person: depth and age by lane, and the dead letters."""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import case, func, select, update
+
+from collector.store.control import queue_items
+from collector.store.engine import Database
+from collector.store.leases import holders
+from collector.store.schema import lanes
+
+__all__ = ["INVALID", "Depth", "dead_letters", "depths", "retry"]
+
+CHUNK: Final = 1_000
+"""Dead letters that are retried with one statement."""
+
+INVALID: Final = "invalid_message"
+"""Stands as the outcome of a broker's message that is no image id."""
+
+_q = queue_items.c
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What a lane of the queue holds.
+
+    Attributes:
+        ready: may be taken now.
+        delayed: failed, and is tried again later.
+        oldest_s: age of the oldest that waits (seconds); None when none does.
+        flying_s: since when the oldest in flight is (seconds).
+    """
+
+    account: str
+    region: str
+    ready: int
+    delayed: int
+    in_flight: int
+    failed: int
+    oldest_s: float | None
+    flying_s: float | None
+
+
+async def depths(database: Database) -> list[Depth]:
+    """What each lane of the queue holds; in flight is what a living holder has begun."""
+    held = {holder.account for holder in await holders(database)}
+    waits, flies = _q.token.is_(None) & _q.dead_at.is_(None), _q.token.is_not(None)
+    ready = waits & (_q.ready_at <= database.now())
+    query = (
+        select(
+            lanes.c.account,
+            lanes.c.region,
+            func.count(case((ready, 1))),
+            func.count(case((waits, 1))),
+            func.count(case((flies, 1))),
+            func.count(_q.dead_at),
+            func.min(case((waits, _q.added_at))),
+            func.min(_q.started_at),
+            database.now(),
+        )
+        .join(lanes, lanes.c.id == _q.lane_id)
+        .group_by(lanes.c.account, lanes.c.region)
+        .order_by(lanes.c.account, lanes.c.region)
+    )
+    async with database.read() as connection:
+        rows = (await connection.execute(query)).all()
+    found = []
+    for account, region, now_ready, waiting, flying, dead, oldest, started, now in rows:
+        alive = account in held
+        found.append(
+            Depth(
+                account,
+                region,
+                now_ready + (0 if alive else flying),
+                waiting - now_ready,
+                flying if alive else 0,
+                dead,
+                None if oldest is None else (now - oldest).total_seconds(),
+                None if started is None or not alive else (now - started).total_seconds(),
+            )
+        )
+    return found
+
+
+async def retry(database: Database, ids: Collection[str] | None, account: str | None) -> int:
+    """Take items from the dead letters, all or some, and return how many there were.
+
+    A message that is no image id stays: asking for it cannot succeed.
+
+    Args:
+        database: at head.
+        ids: image ids, or `REGION/ID`; None: all.
+        account: only of this one.
+    """
+    query = select(_q.id, lanes.c.region, _q.image_id).join(lanes, lanes.c.id == _q.lane_id)
+    query = query.where(_q.dead_at.is_not(None), func.coalesce(_q.last_outcome, "") != INVALID)
+    if account is not None:
+        query = query.where(lanes.c.account == account)
+    wanted = set(ids or ())
+    if ids is not None:
+        query = query.where(_q.image_id.in_({one.rpartition("/")[2] for one in wanted}))
+    async with database.write() as connection:
+        rows = (await connection.execute(query)).all()
+        keys = [
+            row.id
+            for row in rows
+            if ids is None or {row.image_id, f"{row.region}/{row.image_id}"} & wanted
+        ]
+        values = {"dead_at": None, "deliveries": 0, "ready_at": database.now()}
+        for start in range(0, len(keys), CHUNK):
+            some = _q.id.in_(keys[start : start + CHUNK])
+            await connection.execute(update(queue_items).where(some).values(values))
+    return len(keys)
+
+
+async def dead_letters(database: Database) -> AsyncIterator[Mapping[str, Any]]:
+    """The dead letters, the oldest first; memory is flat."""
+    query = (
+        select(
+            lanes.c.account,
+            lanes.c.region,
+            *(_q[name] for name in ("image_id", "deliveries", "added_at", "dead_at")),
+            *(_q[name] for name in ("last_outcome", "last_error")),
+        )
+        .join(lanes, lanes.c.id == _q.lane_id)
+        .where(_q.dead_at.is_not(None))
+        .order_by(_q.dead_at, _q.id)
+        .execution_options(yield_per=CHUNK)
+    )
+    async with database.read() as connection:
+        async for row in (await connection.stream(query)).mappings():
+            yield dict(row)
