@@ -1,0 +1,337 @@
+"""What changed in a period, field by field; and what differs between two versions.
+
+A change is a moment at which a version of an image, or a list of its members, begins or ends.
+"""
+
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    CompoundSelect,
+    Integer,
+    Row,
+    Select,
+    Table,
+    literal_column,
+    select,
+    union_all,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS
+from collector.store.engine import Database
+from collector.store.reads import MANY, Record, load_lists, load_versions, plain
+from collector.store.schema import image_versions, images, member_versions
+
+__all__ = [
+    "Change",
+    "Difference",
+    "FieldChange",
+    "History",
+    "PartChange",
+    "changes",
+    "compare",
+    "history",
+    "moments",
+]
+
+_IMAGE: Final = tuple(str(c.name) for c in IMAGE_COLUMNS if c.name != "extra")
+_DISK: Final = tuple(
+    str(c.name) for c in DISK_COLUMNS if c.name not in {"role", "position", "extra"}
+)
+_NO_ID: Final = literal_column("0", BigInteger)
+_ABSENT: Final = object()
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
+
+_Path = tuple[str | int, ...]
+_Pair = tuple[Record | None, Record | None]
+_Page = dict[tuple[datetime, int], dict[int, Row[Any]]]
+"""Moments by time and image: the row of kind 0 (version), of kind 1 (list), or both."""
+
+
+class FieldChange(NamedTuple):
+    """A field that differs; under `payload.` the values are JSON texts, None where it is absent."""
+
+    field: str
+    old: Any
+    new: Any
+
+
+class PartChange(NamedTuple):
+    """A disk (`data 1`) or a list of `members` that was `added`, `removed` or `changed`."""
+
+    part: str
+    change: str
+    fields: list[FieldChange]
+
+    def document(self) -> Record:
+        """The part as JSON has it."""
+        role, _, position = self.part.partition(" ")
+        where = {"role": role, "position": int(position)} if position else {}
+        fields = [plain(change._asdict()) for change in self.fields]
+        return {**where, "change": self.change, "fields": fields}
+
+
+@dataclass(slots=True)
+class Difference:
+    """What differs between two versions of an image."""
+
+    fields: list[FieldChange] = field(default_factory=list)
+    disks: list[PartChange] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.fields or self.disks)
+
+
+@dataclass(slots=True)
+class Change:
+    """What happened to an image at one moment.
+
+    Attributes:
+        kind: `appeared`, `returned` (it had been gone), `changed`, `vanished`.
+        run_id: the run that saw it.
+        members: what became of the list of members; its fields are `member`, one a PIN.
+    """
+
+    at: datetime
+    kind: str
+    account: str
+    region: str
+    image_id: str
+    name: str | None
+    run_id: int
+    difference: Difference
+    members: PartChange | None
+
+    def document(self) -> Record:
+        """The change as JSON has it."""
+        return {
+            **{key: plain(getattr(self, key)) for key in ("at", "kind", "account", "region")},
+            **{key: getattr(self, key) for key in ("image_id", "name", "run_id")},
+            "fields": [plain(change._asdict()) for change in self.difference.fields],
+            "disks": [disk.document() for disk in self.difference.disks],
+            "members": self.members.document() if self.members is not None else None,
+        }
+
+
+class History(NamedTuple):
+    """One image's versions, its lists of members, and what changed when."""
+
+    versions: list[Record]
+    lists: list[Record]
+    changes: list[Change]
+
+
+def compare(before: Record | None, after: Record | None) -> Difference:
+    """What differs between two versions with their disks; None: there is none.
+
+    Where no column and no field without one differs, the payloads do (a number that became a
+    text, a null that was left out): then it is told in their terms.
+    """
+    found = Difference(list(_fields(before, after, _IMAGE)))
+    old, new = ({_key(d): d for d in (r["disks"] if r else ())} for r in (before, after))
+    for key in sorted({*old, *new}):
+        fields = list(_fields(old.get(key), new.get(key), _DISK))
+        there, here = key in old, key in new
+        if fields or there != here:
+            change = "changed" if there and here else "removed" if there else "added"
+            role = "data" if key[0] else "system"
+            found.disks.append(PartChange(f"{role} {key[1]}", change, fields))
+    if not found and before and after:
+        found.fields += _payloads(before, after)
+    return found
+
+
+def compare_lists(before: Record | None, after: Record | None) -> PartChange:
+    """What differs between two lists of members; None: none was known."""
+    change = "changed" if before and after else "removed" if before else "added"
+    old, new = ([_pin(pin) for pin in (r["pins"] if r else ())] for r in (before, after))
+    fields = [FieldChange("member", pin, None) for pin in old if pin not in new]
+    fields += [FieldChange("member", None, pin) for pin in new if pin not in old]
+    if not fields and before and after:
+        fields += _payloads(before, after)
+    return PartChange("members", change, fields)
+
+
+def _key(disk: Mapping[str, Any]) -> tuple[bool, int]:
+    return disk["role"] != "system", disk["position"]
+
+
+def _pin(row: Mapping[str, Any]) -> str:
+    return f"{row['pin']} ({row['login_name']})" if row["login_name"] else str(row["pin"])
+
+
+def _fields(
+    before: Record | None, after: Record | None, names: Sequence[str]
+) -> Iterator[FieldChange]:
+    """Columns, then what has no column, that differ between two rows."""
+    for name in names:
+        old, new = (row[name] if row else None for row in (before, after))
+        if old != new:
+            yield FieldChange(name, old, new)
+    olds, news = (row["extra"] if row else None for row in (before, after))
+    for path, *leaves in _leaves_that_differ(olds, news):
+        old, new = (None if leaf is _ABSENT else leaf for leaf in leaves)
+        if not (old is None and new is None):  # left out, or null: the payloads tell
+            yield FieldChange(f"extra{path}", old, new)
+
+
+def _payloads(before: Record, after: Record) -> Iterator[FieldChange]:
+    for path, *leaves in _leaves_that_differ(before["payload"], after["payload"]):
+        old, new = (None if leaf is _ABSENT else _encode(leaf).decode() for leaf in leaves)
+        yield FieldChange(f"payload{path}", old, new)
+
+
+def _leaves_that_differ(olds: str | None, news: str | None) -> Iterator[tuple[str, Any, Any]]:
+    """Path, old and new of what differs between two JSON texts."""
+    if olds == news:
+        return
+    old, new = (dict(_leaves(msgspec.json.decode(t))) if t else {} for t in (olds, news))
+    for path in {**old, **new}:
+        was, now = old.get(path, _ABSENT), new.get(path, _ABSENT)
+        # By their text: True, 1 and 1.0 are equal in Python, and not in JSON.
+        if was is _ABSENT or now is _ABSENT or _encode(was) != _encode(now):
+            steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+            yield "".join(steps), was, now
+
+
+def _leaves(value: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
+    if isinstance(value, dict | list) and value:
+        for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, (*path, step))
+    else:
+        yield path, value
+
+
+def moments(since: datetime, until: datetime) -> CompoundSelect[Any]:
+    """When versions (kind 0) and lists of members (kind 1) began or ended in [since, until).
+
+    Columns: at, image_pk, kind, and the ids `before` and `after`, of which one may be 0 or NULL.
+    """
+    parts = [
+        query
+        for kind, table in enumerate((image_versions, member_versions))
+        for query in _moments(table, kind, since, until)
+    ]
+    return union_all(*parts).order_by("at", "image_pk", "kind")
+
+
+def _moments(table: Table, kind: int, since: datetime, until: datetime) -> Iterator[Select[Any]]:
+    """The beginnings, each with what it follows; then the endings that nothing follows."""
+    this, other = table.alias(), table.alias()
+    number = literal_column(str(kind), Integer).label("kind")
+    t, o = this.c, other.c
+    yield (
+        select(
+            t.valid_from.label("at"), t.image_pk, number, o.id.label("before"), t.id.label("after")
+        )
+        .select_from(
+            this.outerjoin(other, (o.image_pk == t.image_pk) & (o.valid_to == t.valid_from))
+        )
+        .where(t.valid_from >= since, t.valid_from < until)
+    )
+    follows = select(o.id).where(o.image_pk == t.image_pk, o.valid_from == t.valid_to)
+    yield (
+        select(t.valid_to, t.image_pk, number, t.id, _NO_ID)
+        .where(t.valid_to >= since, t.valid_to < until)
+        .where(~follows.correlate(this).exists())
+    )
+
+
+async def changes(
+    database: Database, since: datetime, until: datetime
+) -> AsyncGenerator[Change, None]:
+    """All changes of [since, until) in the order of their times; memory does not grow with them."""
+    query = moments(since, until).execution_options(yield_per=MANY)
+    # Moments and details come over two connections: not every driver can do both over one. What
+    # is read by id here was written before the moment was seen, and never changes.
+    async with database.read() as streaming, database.read() as connection:
+        result = await streaming.stream(query)
+        try:
+            page: _Page = {}
+            async for row in result:
+                if len(page) >= MANY and (row.at, row.image_pk) not in page:
+                    for change in await _details(connection, page):
+                        yield change
+                    page = {}
+                page.setdefault((row.at, row.image_pk), {})[row.kind] = row
+            for change in await _details(connection, page):
+                yield change
+        finally:
+            await result.close()
+
+
+async def _details(connection: AsyncConnection, page: _Page) -> list[Change]:
+    """Load what a page of moments refers to, and compare it."""
+    ids: tuple[set[int], set[int]] = (set(), set())
+    for rows in page.values():
+        for kind, row in rows.items():
+            ids[kind].update(filter(None, (row.before, row.after)))
+    versions = await load_versions(connection, image_versions.c.id.in_(ids[0]))
+    lists = await load_lists(connection, member_versions.c.id.in_(ids[1]))
+    by_id = {v["id"]: v for v in versions}, {one["id"]: one for one in lists}
+    query = select(images).where(images.c.id.in_({pk for _, pk in page}))
+    image = {row["id"]: dict(row) for row in (await connection.execute(query)).mappings()}
+    names = await _names(connection, [key for key, rows in page.items() if 0 not in rows])
+    found = []
+    for (at, pk), rows in page.items():
+        pairs: list[_Pair] = [(None, None), (None, None)]
+        for kind, row in rows.items():
+            pairs[kind] = (by_id[kind].get(row.before), by_id[kind].get(row.after))
+        found.append(_change(at, image[pk], names.get((at, pk)), *pairs))
+    return found
+
+
+async def _names(
+    connection: AsyncConnection, keys: Sequence[tuple[datetime, int]]
+) -> dict[tuple[datetime, int], str | None]:
+    """The names of images at moments at which only their members changed."""
+    moments_of: dict[int, list[datetime]] = {}
+    for at, pk in keys:
+        moments_of.setdefault(pk, []).append(at)
+    v = image_versions.c
+    query = select(v.image_pk, v.valid_from, v.name).where(v.image_pk.in_(moments_of))
+    names: dict[tuple[datetime, int], str | None] = {}
+    if keys:
+        for pk, since, name in await connection.execute(query.order_by(v.valid_from)):
+            names |= {(at, pk): name for at in moments_of[pk] if since <= at}
+    return names
+
+
+async def history(connection: AsyncConnection, image: Record) -> History:
+    """All versions and lists of an image, as `reads.find` gives it, and what changed when."""
+    versions = await load_versions(connection, image_versions.c.image_pk == image["id"])
+    lists = await load_lists(connection, member_versions.c.image_pk == image["id"])
+    nothing: _Pair = (None, None)
+    pairs: dict[datetime, list[_Pair]] = {}
+    for kind, records in enumerate((versions, lists)):
+        for record in records:
+            pair = pairs.setdefault(record["valid_from"], [nothing, nothing])
+            pair[kind] = (pair[kind][0], record)
+            if record["valid_to"] is not None:
+                pairs.setdefault(record["valid_to"], [nothing, nothing])[kind] = (record, None)
+    found: list[Change] = []
+    for at, pair in sorted(pairs.items(), key=lambda moment: moment[0]):
+        found.append(_change(at, image, found[-1].name if found else None, *pair))
+    return History(versions, lists, found)
+
+
+def _change(at: datetime, image: Record, name: str | None, versions: _Pair, lists: _Pair) -> Change:
+    before, after = versions
+    kind = "changed"
+    if before is None and after is not None:
+        kind = "returned" if image["first_seen_at"] < at else "appeared"
+    elif after is None and before is not None:
+        kind = "vanished"
+    newest = after or lists[1]
+    ended = before or lists[0]
+    run_id = newest["run_id"] if newest else ended["closed_run_id"] if ended else 0
+    if latest := after or before:
+        name = latest["name"]
+    members = compare_lists(*lists) if any(lists) else None
+    identity = (image["account"], image["region"], image["image_id"])
+    return Change(at, kind, *identity, name, run_id, compare(before, after), members)

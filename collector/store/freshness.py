@@ -1,0 +1,176 @@
+"""Whether the inventory is fresh and whole, judged by the runs of the whole configuration.
+
+A run without an account counts for every account in its lanes, a run of `serve` for its own. An
+account that the newest run without an account left out, and that has no newer run of its own, is
+no longer configured and is not judged.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import case, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collector.store.control import queue_items
+from collector.store.engine import Database
+from collector.store.leases import Holder, holders
+from collector.store.reads import plain
+from collector.store.schema import images, lanes, run_lanes, runs
+from collector.store.views import VIEWS
+
+__all__ = ["AccountState", "Status", "read_status"]
+
+EXAMPLES: Final = 5
+"""Unread images that are named."""
+
+_FACTS: Final = ("id", "trigger", "status", "started_at", "finished_at", "planned")
+_RUN: Final = (*_FACTS, "present", "not_found", "failed", "listings_failed", "digest")
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """One account's last runs of the whole configuration.
+
+    Attributes:
+        last: columns of the newest finished one.
+        complete: those of the newest complete one.
+    """
+
+    account: str
+    last: Mapping[str, Any] | None
+    complete: Mapping[str, Any] | None
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `collector status` tells.
+
+    Attributes:
+        lanes: rows of `run_coverage`, each of its account's newest finished run.
+        oldest: the image that is present and was read longest ago, and when.
+        unread: number of unread images by outcome.
+        examples: a few rows of `unread_images`, the longest unread first.
+        queued: items of the durable queue that wait or are in flight.
+        dead: its dead letters.
+    """
+
+    at: datetime
+    max_age: timedelta
+    accounts: tuple[AccountState, ...]
+    lanes: tuple[Mapping[str, Any], ...]
+    oldest: Mapping[str, Any] | None
+    unread: Mapping[str, int]
+    examples: tuple[Mapping[str, Any], ...]
+    queued: int
+    dead: int
+    holders: tuple[Holder, ...]
+
+    @property
+    def stale(self) -> bool:
+        """Whether there is no complete run, or not of every account, within the age allowed."""
+        return not self.accounts or any(account.stale for account in self.accounts)
+
+    @property
+    def last(self) -> Mapping[str, Any] | None:
+        """The newest finished run of the whole configuration, or of any account's part of it."""
+        finished = [account.last for account in self.accounts if account.last is not None]
+        return max(finished, key=lambda run: int(run["id"]), default=None)
+
+    def document(self) -> dict[str, Any]:
+        """One JSON document."""
+        keys = ("account", "stale", "last", "complete")
+        return {
+            "stale": self.stale,
+            "at": plain(self.at),
+            "max_age_s": self.max_age.total_seconds(),
+            "last_run": plain(self.last),
+            "accounts": [{k: plain(getattr(a, k)) for k in keys} for a in self.accounts],
+            "lanes": list(self.lanes),
+            "oldest_reading": plain(self.oldest),
+            "unread": {"images": sum(self.unread.values()), "by_outcome": self.unread}
+            | {"examples": plain(list(self.examples))},
+            "queue": {"queued": self.queued, "dead": self.dead},
+            "holders": [
+                {"account": h.account, "holder": h.holder, "expires": plain(h.expires)}
+                for h in self.holders
+            ],
+        }
+
+
+async def read_status(database: Database, at: datetime, max_age: timedelta) -> Status:
+    """Read everything that `collector status` tells, as of one moment of the database."""
+    held = await holders(database)
+    async with database.read() as connection:
+        accounts = await _accounts(connection, at - max_age)
+        coverage: list[Mapping[str, Any]] = []
+        view = VIEWS["run_coverage"]
+        for state in accounts:
+            if state.last is not None:
+                of = (view.c.run_id == state.last["id"]) & (view.c.account == state.account)
+                rows = await connection.execute(select(view).where(of).order_by(view.c.region))
+                coverage += [dict(row) for row in rows.mappings()]
+        unread = VIEWS["unread_images"]
+        kinds = select(unread.c.outcome, func.count()).group_by(unread.c.outcome)
+        by_outcome = await connection.execute(kinds.order_by(unread.c.outcome))
+        counts = {row[0]: row[1] for row in by_outcome}
+        identity = (unread.c.account, unread.c.region, unread.c.image_id)
+        some = select(unread).order_by(unread.c.since, *identity).limit(EXAMPLES)
+        examples = [dict(row) for row in (await connection.execute(some)).mappings()]
+        dead = func.count(queue_items.c.dead_at)
+        queue = (
+            await connection.execute(select(func.count(), dead).select_from(queue_items))
+        ).one()
+        oldest = await _oldest(connection)
+    return Status(
+        at=at,
+        max_age=max_age,
+        accounts=tuple(accounts),
+        lanes=tuple(coverage),
+        oldest=oldest,
+        unread=counts,
+        examples=tuple(examples),
+        queued=queue[0] - queue[1],
+        dead=queue[1],
+        holders=tuple(held),
+    )
+
+
+async def _oldest(connection: AsyncConnection) -> Mapping[str, Any] | None:
+    i = images.c
+    query = select(i.account, i.region, i.image_id, i.last_checked_at).where(i.state == "present")
+    query = query.order_by(i.last_checked_at, i.account, i.region, i.image_id).limit(1)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return dict(row) if row is not None else None
+
+
+async def _accounts(connection: AsyncConnection, limit: datetime) -> list[AccountState]:
+    """The accounts that are judged; stale without a complete run finished since `limit`."""
+    account = func.coalesce(runs.c.account, lanes.c.account).label("account")
+    shared = runs.c.account.is_(None).label("shared")
+    finished = case((runs.c.finished_at.is_not(None), runs.c.id))
+    complete = case((runs.c.status == "complete", runs.c.id))
+    query = (
+        select(account, shared, *(func.max(one) for one in (runs.c.id, finished, complete)))
+        .select_from(runs.outerjoin(run_lanes).outerjoin(lanes))
+        .where(runs.c.scope == "whole", runs.c.planned_at.is_not(None))
+        .group_by(account, shared)
+    )
+    rows = [tuple(row) for row in await connection.execute(query) if row[0] is not None]
+    newest_shared = max((row[2] for row in rows if row[1]), default=0)
+    newest: dict[str, list[int]] = {}
+    for name, _, *ids in rows:
+        old = newest.setdefault(name, [0, 0, 0])
+        newest[name] = [max(a, b or 0) for a, b in zip(old, ids, strict=True)]
+    judged = {name: ids for name, ids in newest.items() if ids[0] >= newest_shared}
+    wanted = {run_id for ids in judged.values() for run_id in ids[1:]}
+    found = select(*(runs.c[name] for name in _RUN)).where(runs.c.id.in_(wanted))
+    by_id = {row["id"]: dict(row) for row in (await connection.execute(found)).mappings()}
+    states = []
+    for name, (_, last, whole) in sorted(judged.items()):
+        run = by_id.get(whole)
+        stale = run is None or run["finished_at"] < limit
+        states.append(AccountState(name, by_id.get(last), run, stale))
+    return states

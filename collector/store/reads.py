@@ -1,0 +1,164 @@
+"""Reads one image: now, as of a time, and through its versions; the words are the contract's.
+
+As of T a version that began before it is `confirmed` up to its last sighting and `assumed` after
+it, while nothing newer was read; between versions the image is `gone`, before the first one
+`not known`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, case, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS
+from collector.store.schema import (
+    disk_attachments,
+    image_members,
+    image_versions,
+    images,
+    member_versions,
+)
+
+__all__ = [
+    "AsOf",
+    "Knowledge",
+    "Record",
+    "as_of",
+    "find",
+    "knowledge",
+    "load_lists",
+    "load_versions",
+    "plain",
+]
+
+Record = dict[str, Any]
+"""A row by column names; a version's has `disks` besides, a members list's `pins`."""
+
+MANY: Final = 500
+"""Keys of one statement."""
+
+_v, _l, _d = image_versions.c, member_versions.c, disk_attachments.c
+_CONFIRMED: Final = case((_v.valid_to.is_(None), images.c.last_seen_at), else_=_v.last_confirmed_at)
+_CONTENT: Final = tuple(str(column.name) for column in IMAGE_COLUMNS)
+_PERIOD: Final = ("id", "image_pk", "run_id", "closed_run_id", "valid_from", "valid_to")
+
+
+class Knowledge(StrEnum):
+    """What can be said of an image as of a time."""
+
+    CONFIRMED = "confirmed"
+    ASSUMED = "assumed"
+    GONE = "gone"
+    NOT_KNOWN = "not known"
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """One account's image as of a time.
+
+    Attributes:
+        image: its row of `images`, as it is now.
+        version: the last one that had begun by then; None when there was none yet.
+        members: the list of members in effect then; None when none had been read.
+    """
+
+    image: Record
+    knowledge: Knowledge
+    version: Record | None
+    members: Record | None
+
+
+def knowledge(version: Mapping[str, Any] | None, at: datetime) -> Knowledge:
+    """What is known as of `at`, from the last version that had begun by then."""
+    if version is None:
+        return Knowledge.NOT_KNOWN
+    if version["valid_to"] is not None and version["valid_to"] <= at:
+        return Knowledge.GONE
+    return Knowledge.CONFIRMED if at <= version["last_confirmed_at"] else Knowledge.ASSUMED
+
+
+async def find(
+    connection: AsyncConnection, region: str, image_id: str, account: str | None = None
+) -> list[Record]:
+    """The rows of `images` of every account, or of one, that ever planned the image."""
+    query = select(images).where(images.c.region == region, images.c.image_id == image_id)
+    if account is not None:
+        query = query.where(images.c.account == account)
+    rows = await connection.execute(query.order_by(images.c.account))
+    return [dict(row) for row in rows.mappings()]
+
+
+async def as_of(connection: AsyncConnection, image: Record, at: datetime) -> AsOf:
+    """An image, as `find` gives it, as of a time."""
+    begun = (_v.image_pk == image["id"]) & (_v.valid_from <= at)
+    last = select(_v.id).where(begun).order_by(_v.valid_from.desc()).limit(1)
+    version_id = (await connection.execute(last)).scalar_one_or_none()
+    version = None
+    if version_id is not None:
+        (version,) = await load_versions(connection, _v.id == version_id)
+    in_effect = (_l.valid_from <= at) & (_l.valid_to.is_(None) | (_l.valid_to > at))
+    lists = await load_lists(connection, (_l.image_pk == image["id"]) & in_effect)
+    return AsOf(image, knowledge(version, at), version, lists[0] if lists else None)
+
+
+async def load_versions(connection: AsyncConnection, which: ColumnElement[bool]) -> list[Record]:
+    """Versions with their disks, by image and beginning; `last_confirmed_at` is always set."""
+    columns = [*(_v[name] for name in _PERIOD), _CONFIRMED.label("last_confirmed_at")]
+    columns += [_v[name] for name in ("fingerprint", "payload", *_CONTENT)]
+    query = (
+        select(*columns)
+        .select_from(image_versions.join(images, images.c.id == _v.image_pk))
+        .where(which)
+        .order_by(_v.image_pk, _v.valid_from)
+    )
+    found = [dict(row) for row in (await connection.execute(query)).mappings()]
+    disks: defaultdict[int, list[Record]] = defaultdict(list)
+    for some in chunks([version["id"] for version in found]):
+        of = select(_d.image_version_id, *(_d[column.name] for column in DISK_COLUMNS))
+        of = of.where(_d.image_version_id.in_(some)).order_by(_d.role.desc(), _d.position)
+        for row in (await connection.execute(of)).mappings():
+            disk = dict(row)
+            disks[disk.pop("image_version_id")].append(disk)
+    for version in found:
+        version["disks"] = disks[version["id"]]
+    return found
+
+
+async def load_lists(connection: AsyncConnection, which: ColumnElement[bool]) -> list[Record]:
+    """Lists of members with their pins, by image and beginning."""
+    query = select(member_versions).where(which).order_by(_l.image_pk, _l.valid_from)
+    rows = await connection.execute(query)
+    found = [dict(row) for row in rows.mappings()]
+    pins: defaultdict[int, list[Record]] = defaultdict(list)
+    m = image_members.c
+    for some in chunks([one["id"] for one in found]):
+        of = select(m.member_version_id, m.pin, m.login_name)
+        of = of.where(m.member_version_id.in_(some)).order_by(m.member_version_id, m.position)
+        for row in await connection.execute(of):
+            pins[row.member_version_id].append({"pin": row.pin, "login_name": row.login_name})
+    for one in found:
+        one["pins"] = pins[one["id"]]
+    return found
+
+
+def chunks(keys: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Keys, as many as go into one statement."""
+    return (keys[start : start + MANY] for start in range(0, len(keys), MANY))
+
+
+def plain(value: Any) -> Any:
+    """A value for JSON: times as `2026-01-01T00:00:00.000000Z`, also inside rows and lists."""
+    match value:
+        case datetime():  # of UtcDateTime, so it is in UTC
+            return f"{value.isoformat(timespec='microseconds')[:-6]}Z"
+        case dict():
+            return {name: plain(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [plain(inner) for inner in value]
+        case _:
+            return value
