@@ -1,0 +1,71 @@
+"""`collector changes`: everything that changed in a period, field by field."""
+
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from collector.cli.differences import change_lines, moment
+from collector.cli.options import WHEN, config_option, database_option, json_option
+from collector.cli.reading import read
+from collector.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from collector.store.engine import Database
+
+__all__ = ["command"]
+
+
+@click.command()
+@config_option
+@database_option
+@click.option("--since", type=WHEN, metavar="T", help="From this on; 24 hours before --until.")
+@click.option("--until", type=WHEN, metavar="T", help="Before this; now.")
+@json_option
+def command(
+    config_path: Path | None,
+    database: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    as_json: bool,
+) -> int:
+    """List all changes of a period: fields, disks, members; images that appear and vanish.
+
+    T is a date, a time (UTC when it names no zone), or how long ago, as 36h or 7d. With --json:
+    one array.
+    """
+    until = until or datetime.now(UTC)
+    since = since or until - timedelta(hours=24)
+    if since >= until:
+        raise UsageError(f"--since {moment(since)} is not before --until {moment(until)}")
+    show = _json if as_json else _text
+    return read(config_path, database, lambda opened: show(opened, since, until))
+
+
+async def _json(database: "Database", since: datetime, until: datetime) -> int:
+    import msgspec  # noqa: PLC0415 - slow to import
+
+    from collector.store.changes import changes  # noqa: PLC0415
+
+    separator = b"["
+    async with aclosing(changes(database, since, until)) as found:
+        async for change in found:
+            click.echo(separator + b"\n" + msgspec.json.encode(change.document()), nl=False)
+            separator = b","
+    click.echo(b"\n]" if separator == b"," else b"[]")
+    return Exit.OK
+
+
+async def _text(database: "Database", since: datetime, until: datetime) -> int:
+    from collector.store.changes import changes  # noqa: PLC0415 - slow to import
+
+    count = 0
+    async with aclosing(changes(database, since, until)) as found:
+        async for change in found:
+            count += 1
+            click.echo("\n".join(change_lines(change)))
+    click.echo(f"{count:,} changes from {moment(since)} until {moment(until)}")
+    return Exit.OK

@@ -1,0 +1,55 @@
+"""`collector export`: a table or view as CSV, JSON lines or Parquet."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from collector.cli.files import output
+from collector.cli.options import config_option, database_option
+from collector.cli.reading import read
+from collector.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from collector.store.engine import Database
+
+__all__ = ["command"]
+
+
+@click.command()
+@config_option
+@database_option
+@click.argument("name", metavar="TABLE_OR_VIEW")
+@click.option(
+    "--format",
+    "kind",
+    required=True,
+    type=click.Choice(("csv", "jsonl", "parquet")),
+    help="csv guards spreadsheets against formulas; jsonl and parquet are exact.",
+)
+@click.option(
+    "--output",
+    "path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write here, whole or not at all; by default to standard output.",
+)
+def command(
+    config_path: Path | None, database: str | None, name: str, kind: str, path: Path | None
+) -> int:
+    """Export a table or view, ordered by its keys; times are UTC."""
+    from collector.export import named  # noqa: PLC0415 - slow to import
+
+    named(name)
+    if kind == "parquet" and path is None and sys.stdout.isatty():
+        raise UsageError("Parquet is binary: give --output, or a pipe")
+    return read(config_path, database, lambda opened: _export(opened, name, kind, path))
+
+
+async def _export(database: "Database", name: str, kind: str, path: Path | None) -> int:
+    from collector.export import export  # noqa: PLC0415
+
+    with output(path) as stream:
+        await export(database, name, kind, stream)
+    return Exit.OK

@@ -1,0 +1,53 @@
+"""Runs a command that only reads: nothing but a database, opened read-only and at head."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from collector.cli import runtime
+from collector.cli.options import database_of
+
+if TYPE_CHECKING:
+    from collector.store.engine import Database
+
+__all__ = ["read"]
+
+
+def read(
+    config_path: Path | None,
+    database: str | None,
+    work: "Callable[[Database], Coroutine[Any, Any, int]]",
+) -> int:
+    """Do some work on the database, and return its exit code, or 128 and the signal that ended it.
+
+    Raises:
+        ConfigurationError: there is no database configured.
+        SchemaError: it is not at this program's revision.
+        UnavailableError: it cannot be read.
+    """
+    url = database_of(config_path, database)
+    return runtime.run(lambda stop: _read(stop, url, work))
+
+
+async def _read(
+    stop: runtime.Stop, url: str, work: "Callable[[Database], Coroutine[Any, Any, int]]"
+) -> int:
+    from collector.store import migrate  # noqa: PLC0415 - after the quick refusals
+    from collector.store.engine import Database  # noqa: PLC0415
+
+    async def whole() -> int:
+        async with Database(url, read_only=True) as opened:
+            await migrate.require_head(opened)
+            return await work(opened)
+
+    working = asyncio.ensure_future(whole())
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped = not working.done()
+        working.cancel()
+        stopping.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+    return 128 + (stop.signal or 0) if stopped else working.result()

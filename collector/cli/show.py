@@ -1,0 +1,156 @@
+"""`collector show`: one image now, as of a time, or through its versions."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from collector.cli.differences import change_lines, described, moment, value
+from collector.cli.options import WHEN, config_option, database_option, json_option
+from collector.cli.reading import read
+from collector.errors import Exit, UsageError
+from collector.ids import parse_reference
+from collector.text import printable
+
+if TYPE_CHECKING:
+    from collector.store.engine import Database
+    from collector.store.reads import AsOf, Record
+
+__all__ = ["command"]
+
+_HIDDEN = {"id", "image_pk", "run_id", "closed_run_id", "valid_from", "valid_to"}
+_HIDDEN |= {"last_confirmed_at", "payload", "disks"}
+"""What of a version is told otherwise, or in JSON alone."""
+
+
+@click.command()
+@config_option
+@database_option
+@click.argument("reference", metavar="REGION/ID")
+@click.option("--at", type=WHEN, metavar="TIME", help="As of this time.")
+@click.option("--history", is_flag=True, help="All versions, with what changed in each.")
+@click.option("--account", metavar="A", help="Only this account's; by default each account's.")
+@json_option
+def command(
+    config_path: Path | None,
+    database: str | None,
+    reference: str,
+    at: datetime | None,
+    account: str | None,
+    *,
+    history: bool,
+    as_json: bool,
+) -> int:
+    """Show one image now, as of a time, or through its history.
+
+    TIME is a date, a time (UTC when it names no zone), or how long ago, as 36h or 7d. As of a time
+    an image is confirmed, assumed (not read since), gone (deleted or no longer shared), or not
+    known. The exit code is 1 when there is no version to show.
+    """
+    if history and at is not None:
+        raise UsageError("--at and --history exclude each other")
+    region, image_id = parse_reference(reference, where="REGION/ID")
+
+    async def work(opened: "Database") -> int:
+        from collector.store import reads  # noqa: PLC0415 - slow to import
+
+        async with opened.read() as connection:
+            found = await reads.find(connection, region, image_id, account)
+            show = _history if history else _as_of
+            shown = [await show(connection, image, at) for image in found]
+        if as_json:
+            _print_json(region, image_id, at, [document for document, _ in shown])
+        else:
+            click.echo("\n\n".join("\n".join(text) for _, text in shown), nl=bool(shown))
+        if not found:
+            of = f" of account {printable(account)}" if account else ""
+            click.echo(f"collector: the database has no image {region}/{image_id}{of}", err=True)
+        versions = [document.get("versions") or document.get("version") for document, _ in shown]
+        return Exit.OK if any(versions) else Exit.FINDINGS
+
+    return read(config_path, database, work)
+
+
+def _print_json(region: str, image_id: str, at: datetime | None, images: "list[Record]") -> None:
+    import msgspec  # noqa: PLC0415 - slow to import
+
+    from collector.store.reads import plain  # noqa: PLC0415
+
+    document = {"region": region, "image_id": image_id, "at": at, "images": images}
+    click.echo(msgspec.json.encode(plain(document)))
+
+
+async def _as_of(
+    connection: Any, image: "Record", at: datetime | None
+) -> "tuple[Record, list[str]]":
+    """The document and the lines of an image as of a time; None: now."""
+    from collector.store import reads  # noqa: PLC0415 - slow to import
+
+    found = await reads.as_of(connection, image, at or datetime.now(UTC))
+    document = _record(image) | {
+        "knowledge": found.knowledge.value,
+        "version": _record(found.version) if found.version else None,
+        "members": _record(found.members) if found.members else None,
+    }
+    return document, [_title(image), *_lines(found, at)]
+
+
+def _lines(found: "AsOf", at: datetime | None) -> list[str]:
+    image, version = found.image, found.version
+    if at is None:
+        told = f"{_styled(image['state'])}, last seen {moment(image['last_seen_at'])}"
+    else:
+        told = f"{_styled(found.knowledge)} as of {moment(at)}"
+    text = [f"  {told}"]
+    if image["failing_since"] is not None:
+        since = moment(image["failing_since"])
+        text.append(f"  unread since {since}: {image['last_outcome']}")
+    if version is None:
+        return [*text, f"  first seen {moment(image['first_seen_at'])}"]
+    if version["valid_to"] is not None:
+        text.append(f"  until {moment(version['valid_to'])} it was:")
+    text.append(f"  {'version from':<20} {moment(version['valid_from'])} (run {version['run_id']})")
+    text.append(f"  {'last confirmed':<20} {moment(version['last_confirmed_at'])}")
+    text += [f"  {k:<20} {value(v)}" for k, v in version.items() if k not in _HIDDEN]
+    text += [f"  {'disk':<20} {described(disk)}" for disk in version["disks"]]
+    if found.members is not None:
+        pins = ", ".join(value(pin["pin"]) for pin in found.members["pins"]) or "nobody"
+        text.append(f"  {'shared with':<20} {pins}")
+    return text
+
+
+async def _history(
+    connection: Any, image: "Record", _: datetime | None
+) -> "tuple[Record, list[str]]":
+    """The document and the lines of an image's versions, and of what changed in each."""
+    from collector.store.changes import history  # noqa: PLC0415 - slow to import
+
+    found = await history(connection, image)
+    changed = {change.at: change.document() for change in found.changes}
+    of_version = ("kind", "fields", "disks")
+    versions = [
+        _record(v) | {"changes": {name: changed[v["valid_from"]][name] for name in of_version}}
+        for v in found.versions
+    ]
+    lists = [
+        _record(one) | {"changes": changed[one["valid_from"]]["members"]} for one in found.lists
+    ]
+    document = _record(image) | {"versions": versions, "members": lists}
+    state = f"  {_styled(image['state'])}, last seen {moment(image['last_seen_at'])}"
+    text = [line for change in found.changes for line in change_lines(change)]
+    return document, [_title(image), state, *text]
+
+
+def _record(row: "Record") -> "Record":
+    """A row without surrogate keys."""
+    return {name: found for name, found in row.items() if name not in {"id", "image_pk"}}
+
+
+def _title(image: "Record") -> str:
+    return click.style(f"{image['account']} {image['region']}/{image['image_id']}", bold=True)
+
+
+def _styled(state: str) -> str:
+    colour = {"present": "green", "confirmed": "green", "assumed": "yellow"}.get(state, "red")
+    return click.style(state, fg=colour)

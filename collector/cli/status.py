@@ -1,0 +1,126 @@
+"""`collector status`: whether the inventory is fresh and whole, for a check outside cron."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from collector.cli.differences import moment
+from collector.cli.options import AGE, config_option, database_option, json_option
+from collector.cli.reading import read
+from collector.errors import Exit
+from collector.text import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from collector.store.engine import Database
+    from collector.store.freshness import Status
+
+__all__ = ["command"]
+
+
+@click.command()
+@config_option
+@database_option
+@click.option(
+    "--max-age",
+    type=AGE,
+    default="26h",
+    show_default=True,
+    help="How old the last complete run may be, of every account.",
+)
+@json_option
+def command(
+    config_path: Path | None, database: str | None, max_age: timedelta, *, as_json: bool
+) -> int:
+    """Tell whether the inventory is fresh and whole.
+
+    It is judged by runs of the whole configuration, not by narrowed ones. The exit code is 3 when
+    the last complete run, of any account, is older than --max-age, or there is none.
+    """
+
+    async def work(opened: "Database") -> int:
+        import msgspec  # noqa: PLC0415 - slow to import
+
+        from collector.store.freshness import read_status  # noqa: PLC0415
+
+        status = await read_status(opened, datetime.now(UTC), max_age)
+        if as_json:
+            click.echo(msgspec.json.encode(status.document()))
+        else:
+            _print(status)
+        return Exit.PARTIAL if status.stale else Exit.OK
+
+    return read(config_path, database, work)
+
+
+def _print(status: "Status") -> None:
+    from rich.console import Console  # noqa: PLC0415 - slow to import
+
+    word = click.style("STALE", fg="red") if status.stale else click.style("fresh", fg="green")
+    click.echo(f"{word} at {moment(status.at)}, --max-age {_age(status.max_age)}")
+    if (last := status.last) is not None:
+        click.echo(
+            f"last finished run: {last['id']} ({last['trigger']}), {last['status']}, "
+            f"{moment(last['finished_at'])}, {last['planned']:,} planned, {last['failed']:,} failed"
+        )
+    elif not status.accounts:
+        click.echo("there is no run of the whole configuration")
+    console = Console(file=sys.stdout, highlight=False)
+    for table in (_accounts(status), _lanes(status)):
+        if table.row_count:
+            console.print(table)
+    if status.oldest is not None:
+        oldest, read_at = status.oldest, status.oldest["last_checked_at"]
+        where = f"{oldest['account']} {oldest['region']}/{oldest['image_id']}"
+        click.echo(f"oldest reading: {moment(read_at)}, {where}")
+    kinds = ", ".join(f"{count:,} {outcome}" for outcome, count in status.unread.items())
+    click.echo(f"unread images: {kinds or 'none'}")
+    for image in status.examples:
+        where = f"{image['account']} {image['region']}/{image['image_id']}"
+        click.echo(f"  {where}: {image['outcome']} since {moment(image['since'])}")
+    click.echo(f"queue: {status.queued:,} waiting or in flight, {status.dead:,} dead letters")
+
+
+def _accounts(status: "Status") -> "Table":
+    from rich.text import Text  # noqa: PLC0415 - slow to import
+
+    table = _table("account", "last complete run", "age", "", "held by")
+    held = {holder.account: Text(printable(holder.holder)) for holder in status.holders}
+    known = {account.account for account in status.accounts}
+    for account in status.accounts:
+        run = account.complete
+        when = f"{run['id']}, {moment(run['finished_at'])}" if run else "never"
+        age = _age(status.at - run["finished_at"]) if run else ""
+        word = "[red]stale[/red]" if account.stale else "[green]fresh[/green]"
+        table.add_row(account.account, when, age, word, held.get(account.account, ""))
+    for name in sorted(set(held) - known):
+        table.add_row(name, "", "", "", held[name])
+    return table
+
+
+def _lanes(status: "Status") -> "Table":
+    table = _table("account", "region", "run", "planned", "present", "not found", "failed", "read")
+    for lane in status.lanes:
+        counts = (f"{lane[n]:,}" for n in ("planned", "present", "not_found", "failed"))
+        share = f"{lane['coverage']:.1%}"
+        table.add_row(lane["account"], lane["region"], str(lane["run_id"]), *counts, share)
+    return table
+
+
+def _table(*names: str) -> "Table":
+    from rich.table import Table  # noqa: PLC0415 - slow to import
+
+    table = Table(*names, box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in table.columns[2:]:
+        column.overflow = "fold"
+    return table
+
+
+def _age(age: timedelta) -> str:
+    """Hours, below three days; then days."""
+    hours = age.total_seconds() / 3600
+    return f"{hours:.1f} h" if hours < 72 else f"{hours / 24:.1f} d"  # noqa: PLR2004
