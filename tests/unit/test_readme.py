@@ -1,0 +1,52 @@
+"""The two READMEs, and the documents they point to."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from collector.cli.main import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+READMES = ("README.md", "README.zh-CN.md")
+
+
+def blocks(name: str) -> list[str]:
+    return re.findall(r"```(?:sh|text)\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+
+
+def commands(name: str) -> list[str]:
+    return re.findall(r"`(collector [^`]+)`", (ROOT / name).read_text())
+
+
+def test_both_languages_show_the_same_commands() -> None:
+    """A command or an output that one README shows, the other shows to the letter."""
+    english, chinese = (blocks(name) for name in READMES)
+
+    assert english == chinese
+    assert commands("README.md") == commands("README.zh-CN.md")
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_command_shown_exists(name: str) -> None:
+    """`collector X` in a README names a command that there is."""
+    shown = re.findall(r"collector ([a-z]+)", "\n".join([*blocks(name), *commands(name)]))
+
+    assert shown
+    assert set(shown) <= {*COMMANDS, "db"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *READMES,
+        "CONTRIBUTING.md",
+        *(str(p.relative_to(ROOT)) for p in sorted((ROOT / "docs").rglob("*.md"))),
+    ],
+)
+def test_every_link_leads_somewhere(name: str) -> None:
+    """A relative link names a file of the repository."""
+    page = ROOT / name
+    links = re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", page.read_text())
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
