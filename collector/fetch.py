@@ -4,10 +4,8 @@ Only describeImage can say that an image is absent: an id that a batch leaves ou
 in one is asked for singly before anything is concluded.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -64,50 +62,50 @@ class Fetcher:
         self._time_zone = time_zone
 
     async def single(self, lane: Lane, items: Sequence[Item]) -> None:
-        """Ask for each item by describeImage; the caller took a slot."""
-        for item in items:
-            await self._single(lane, item, time.monotonic(), carried=0, has_slot=True)
+        """Ask for each item by describeImage; the caller took a slot for the first."""
+        for index, item in enumerate(items):
+            await self._single(lane, item, has_slot=index == 0)
 
     async def batch(self, lane: Lane, items: Sequence[Item]) -> None:
         """Ask for all items by one describeImages; the caller took a slot."""
-        await self._batch(lane, items, time.monotonic(), carried=0, has_slot=True)
+        await self._batch(lane, items, has_slot=True)
 
     async def _single(
-        self, lane: Lane, item: Item, began: float, *, carried: int, has_slot: bool = False
+        self, lane: Lane, item: Item, *, before: Answer | None = None, has_slot: bool = False
     ) -> None:
         call = protocol.describe_image(lane.key.region, item.image_id)
         tally = self._writer.tally(item.run_id)
         answer = await self._account.request(lane, call, tally, has_slot=has_slot)
+        answer = answer.after(before)
         found = protocol.image_of(call, answer.reply, item.image_id)
-        answer = Answer(answer.reply, answer.attempts + carried)
         if isinstance(found, Reply):
-            await self._end(lane, item, answer._replace(reply=found), began)
+            await self._end(lane, item, answer._replace(reply=found))
         else:
-            await self._present(lane, item, answer, found, began)
+            await self._present(lane, item, answer, found)
 
     async def _batch(
         self,
         lane: Lane,
         items: Sequence[Item],
-        began: float,
         *,
-        carried: int,
+        before: Answer | None = None,
         has_slot: bool = False,
     ) -> None:
         """Ask for all; halve what is refused, so that one poisoned id costs O(log n) calls."""
         call = protocol.describe_images(lane.key.region, [item.image_id for item in items])
         tally = self._writer.tally(items[0].run_id)
         answer = await self._account.request(lane, call, tally, has_slot=has_slot)
-        reply, carried = answer.reply, answer.attempts + carried
-        if reply.outcome in _UNDECIDED or reply.http_status == _UNAUTHORIZED or reply.retryable:
+        answer = answer.after(before)
+        reply = answer.reply
+        if reply.outcome in _UNDECIDED or reply.http_status == _UNAUTHORIZED:
             for item in items:
-                await self._end(lane, item, Answer(reply, carried), began)
+                await self._end(lane, item, answer)
             return
         images = _images_of(reply)
         if images is None and len(items) > 1:
             middle = len(items) // 2
-            await self._batch(lane, items[:middle], began, carried=carried)
-            await self._batch(lane, items[middle:], began, carried=carried)
+            await self._batch(lane, items[:middle], before=answer)
+            await self._batch(lane, items[middle:], before=answer)
             return
         missing = []
         for item in items:
@@ -115,13 +113,11 @@ class Fetcher:
             if image is None:
                 missing.append(item)
             else:
-                await self._present(lane, item, Answer(reply, carried), image, began)
+                await self._present(lane, item, answer, image)
         for item in missing:
-            await self._single(lane, item, began, carried=carried)
+            await self._single(lane, item, before=answer)
 
-    async def _present(
-        self, lane: Lane, item: Item, answer: Answer, image: dict[str, Any], began: float
-    ) -> None:
+    async def _present(self, lane: Lane, item: Item, answer: Answer, image: dict[str, Any]) -> None:
         try:
             content = normalize(image, time_zone=self._time_zone)
         except NotCanonical as error:
@@ -130,18 +126,15 @@ class Fetcher:
                 outcome=Outcome.INVALID_RESPONSE,
                 error_message=protocol.clean(f"{error}"),
             )
-            await self._end(lane, item, answer._replace(reply=reply), began)
+            await self._end(lane, item, answer._replace(reply=reply))
             return
         if answer.reply.duplicate_keys:
             twice = (Drift(path, "duplicate key") for path in answer.reply.duplicate_keys)
             content = replace(content, drift=(*content.drift, *twice))
         shared = None
-        observed_at = datetime.now(UTC)
         if self._with_members and content.columns.get("image_source") == "private":
             shared = await self._members(lane, item)
-        await self._end(
-            lane, item, answer, began, observed_at=observed_at, image=content, shared=shared
-        )
+        await self._end(lane, item, answer, image=content, shared=shared)
 
     async def _members(self, lane: Lane, item: Item) -> Members:
         call = protocol.describe_image_members(lane.key.region, item.image_id)
@@ -151,10 +144,13 @@ class Fetcher:
             if self._account.stopping:  # a resumed run asks for the image again
                 raise
             return Members(Outcome.NOT_ATTEMPTED)
-        if answer.reply.outcome is not Outcome.PRESENT or answer.reply.result is None:
+        result = answer.reply.result
+        if answer.reply.outcome is not Outcome.PRESENT or result is None:
             return Members(answer.reply.outcome)
+        if not isinstance(result.get("pins"), list | None):  # it must not look like nobody
+            return Members(Outcome.INVALID_RESPONSE)
         try:
-            payload, fingerprint, pins = members(answer.reply.result)
+            payload, fingerprint, pins = members(result)
         except NotCanonical:
             return Members(Outcome.INVALID_RESPONSE)
         return Members(Outcome.PRESENT, payload, fingerprint, pins)
@@ -164,9 +160,7 @@ class Fetcher:
         lane: Lane,
         item: Item,
         answer: Answer,
-        began: float,
         *,
-        observed_at: datetime | None = None,
         image: Normalized | None = None,
         shared: Members | None = None,
     ) -> None:
@@ -176,8 +170,8 @@ class Fetcher:
             item,
             reply.outcome,
             attempts=answer.attempts,
-            duration_ms=round((time.monotonic() - began) * 1000),
-            observed_at=observed_at or datetime.now(UTC),
+            duration_ms=round((answer.ended - answer.began) * 1000),
+            observed_at=answer.arrived_at,
             http_status=reply.http_status,
             error_code=reply.error_code,
             error_message=reply.error_message,

@@ -10,6 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from collector.gate import Dispatcher, LaneGate
@@ -39,10 +40,25 @@ class AbandonedError(Exception):
 
 
 class Answer(NamedTuple):
-    """The reply that decides, and how many requests were sent for it."""
+    """The reply that decides, how many requests were sent for it, and when.
+
+    Attributes:
+        began: when the first of them left (`time.monotonic`).
+        ended: when the reply arrived (`time.monotonic`).
+        arrived_at: the same on the calendar (UTC).
+    """
 
     reply: Reply
     attempts: int
+    began: float
+    ended: float
+    arrived_at: datetime
+
+    def after(self, before: "Answer | None") -> "Answer":
+        """The same, when it was asked for because of another answer."""
+        if before is None:
+            return self
+        return self._replace(attempts=before.attempts + self.attempts, began=before.began)
 
 
 class Lane:
@@ -201,7 +217,7 @@ class Account:
             AbandonedError: the lane was closed before there was any answer, or the run was stopped.
             LeaseLostError: another process may hold the account now.
         """
-        attempts, reply = 0, None
+        answer: Answer | None = None
         while True:
             if not has_slot:
                 await lane.slots.acquire()
@@ -210,21 +226,22 @@ class Account:
                 asked = time.monotonic()
                 granted = await self.dispatcher.turn(lane.gate)
                 if not self.is_open(lane):
-                    if reply is None or self.stopping:
+                    if answer is None or self.stopping:
                         raise AbandonedError
-                    return Answer(reply, attempts)
+                    return answer
                 tally.requests += 1
-                tally.retries += 1 if attempts else 0
+                tally.retries += 1 if answer else 0
                 reply = await self._client.send(call, self._signer)
             finally:
                 lane.slots.release()
-            attempts += 1
+            answer = Answer(reply, 1, granted, time.monotonic(), datetime.now(UTC)).after(answer)
             if self._on_reply is not None:
-                self._on_reply(lane.key, reply, attempts, granted - asked)
+                self._on_reply(lane.key, reply, answer.attempts, granted - asked)
             self._learn(lane, reply, granted, tally)
-            if self.closing or not should_retry(reply, attempts, self._max_attempts):
-                return Answer(reply, attempts)
-            pause = delay(attempts, retry_after_s=reply.retry_after_s, uniform=random.uniform)
+            if self.closing or not should_retry(reply, answer.attempts, self._max_attempts):
+                return answer
+            wish_s = reply.retry_after_s
+            pause = delay(answer.attempts, retry_after_s=wish_s, uniform=random.uniform)
             if await self._stopped_within(pause):
                 raise AbandonedError
 
