@@ -22,8 +22,8 @@ from collector.store.writes import Tally
 
 __all__ = ["AbandonedError", "Account", "Answer", "Lane", "OnReply"]
 
-OnReply = Callable[[LaneKey, Reply, int, float], None]
-"""Told of each answer: lane, reply, which attempt it was, and how long its turn took (seconds)."""
+OnReply = Callable[[LaneKey, Outcome, int, float], None]
+"""Told of each answer: lane, outcome, which attempt it was, how long its turn took (seconds)."""
 
 GIVE_UP_AFTER: Final = 20
 """A lane is given up after so many items in a row that ended without any answer."""
@@ -236,7 +236,7 @@ class Account:
                 lane.slots.release()
             answer = Answer(reply, 1, granted, time.monotonic(), datetime.now(UTC)).after(answer)
             if self._on_reply is not None:
-                self._on_reply(lane.key, reply, answer.attempts, granted - asked)
+                self._on_reply(lane.key, reply.outcome, answer.attempts, granted - asked)
             self._learn(lane, reply, granted, tally)
             if self.closing or not should_retry(reply, answer.attempts, self._max_attempts):
                 return answer

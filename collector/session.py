@@ -24,7 +24,7 @@ from collector.models import Result
 from collector.settings import Settings
 from collector.store.engine import Database
 from collector.store.leases import Leases
-from collector.store.writes import Writer
+from collector.store.writes import Committed, Writer
 
 __all__ = ["Session", "load_credentials", "open_session"]
 
@@ -86,9 +86,7 @@ class Session:
     def serve(self, name: str, wait_s: float) -> Account:
         """Begin to serve an account whose lease was just taken; its first call waits `wait_s`."""
         effective, api = self.settings.account(name), self.settings.api
-        dispatcher = Dispatcher(
-            effective.account_rate_limit, not_before=time.monotonic() + wait_s
-        )
+        dispatcher = Dispatcher(effective.account_rate_limit, not_before=time.monotonic() + wait_s)
         signer = Signer(
             self._keys[name],
             effective.endpoint,
@@ -135,7 +133,7 @@ async def open_session(
     *,
     stop: asyncio.Event,
     settle: Callable[[AsyncConnection, Sequence[Result]], Awaitable[None]] | None = None,
-    committed: Callable[[Sequence[Result], float], None] | None = None,
+    committed: Committed | None = None,
     on_reply: OnReply | None = None,
 ) -> AsyncIterator[Session]:
     """Work for the accounts in `keys`, once their leases are taken (`session.leases`).

@@ -61,7 +61,7 @@ class Flight:
     """
 
     run_id: int
-    account: str
+    key: LaneKey
     token: int
     deliveries: int
 
@@ -119,8 +119,11 @@ class DatabaseQueue:
         self._flying.clear()
 
     async def begin(self, account: str) -> None:
-        """The account's lease was just taken: what is in flight was cut and waits again."""
-        own = [cut for cut in self._cut if cut[2].account == account]
+        """The account's lease was just taken: what is in flight was cut.
+
+        It waits again, or is dead when that happened to it in the last of its deliveries.
+        """
+        own = [cut for cut in self._cut if cut[2].key.account == account]
         of_account = select(lanes.c.id).where(lanes.c.account == account)
         async with self._database.write() as connection:
             await self._leases.confirm(connection, [account])
@@ -130,7 +133,14 @@ class DatabaseQueue:
                 await connection.execute(update(queue_items).where(*where).values(less))
             statement = update(queue_items).where(_q.lane_id.in_(of_account), _q.token.is_not(None))
             await connection.execute(statement.values(_FREE))
-        self._cut = [cut for cut in self._cut if cut[2].account != account]
+            text = f"its process ended in the last of {self._max_deliveries} deliveries"
+            dead = {
+                "dead_at": self._database.now(),
+                "last_error": func.coalesce(_q.last_error, text),
+            }
+            spent = (_q.lane_id.in_(of_account), *_WAITS, _q.deliveries >= self._max_deliveries)
+            await connection.execute(update(queue_items).where(*spent).values(dead))
+        self._cut = [cut for cut in self._cut if cut[2].key.account != account]
 
     async def due(self, account: str, run_id: int = 0) -> list[LaneKey]:
         """The lanes that have something to take, leaving out what the run had already."""
@@ -173,28 +183,16 @@ class DatabaseQueue:
         lane: int,
         rows: Iterable[tuple[str, int]],
     ) -> list[str]:
-        """Put items in flight; one that was cut in all its deliveries is dead."""
+        """Put items in flight."""
         token, now = self._leases.token(key.account), self._database.now()
-        begun: dict[str, int] = {}
-        dead = []
-        for image_id, deliveries in rows:
-            if deliveries >= self._max_deliveries:
-                dead.append(image_id)
-            else:
-                begun[image_id] = deliveries + 1
-        here = _q.lane_id == lane
-        if dead:
-            text = f"its process ended in each of {self._max_deliveries} deliveries"
-            values = {"dead_at": now, "last_error": func.coalesce(_q.last_error, text)}
-            where = here & _q.image_id.in_(dead)
-            await connection.execute(update(queue_items).where(where).values(values))
+        begun = {image_id: deliveries + 1 for image_id, deliveries in rows}
         if begun:
             more = {"token": token, "started_at": now, "deliveries": _q.deliveries + 1}
-            where = here & _q.image_id.in_(list(begun))
+            where = (_q.lane_id == lane) & _q.image_id.in_(list(begun))
             await connection.execute(update(queue_items).where(where).values(more))
         # Told before the commit: what is not committed does not carry the token, and is left alone.
         for image_id, deliveries in begun.items():
-            self._flying[lane, image_id] = Flight(run_id, key.account, token, deliveries)
+            self._flying[lane, image_id] = Flight(run_id, key, token, deliveries)
         return list(begun)
 
     def _takable(self, run_id: int) -> tuple[ColumnElement[bool], ...]:
@@ -266,7 +264,7 @@ class DatabaseQueue:
         """What a run began and did not attempt waits again; it cost nothing."""
         left = [(key, f) for key, f in self._flying.items() if f.run_id == run_id]
         async with self._database.write() as connection:
-            await self._leases.confirm(connection, {flight.account for _, flight in left})
+            await self._leases.confirm(connection, {flight.key.account for _, flight in left})
             for (lane, image_id), flight in left:
                 await connection.execute(self._return(lane, image_id, flight))
         for key, _ in left:
@@ -281,9 +279,9 @@ class DatabaseQueue:
         """What each lane holds."""
         return await depths(self._database)
 
-    def in_flight(self, account: str) -> int:
-        """How many items of an account were begun here and are not settled."""
-        return sum(flight.account == account for flight in self._flying.values())
+    def in_flight(self, key: LaneKey) -> int:
+        """How many items of a lane were begun here and are not settled."""
+        return sum(flight.key == key for flight in self._flying.values())
 
     def _flight(self, item: Item) -> Flight | None:
         flight = self._flying.get((item.lane_id, item.image_id))

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from sqlalchemy import URL, ClauseElement, Column, Connection, Dialect, Table, event, make_url
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.expression import literal_column
@@ -173,6 +174,8 @@ class Database:
             yield
         except (OperationalError, InterfaceError) as error:
             raise UnavailableError(f"database {self}: {_first_line(error.orig)}") from error
+        except PoolTimeoutError as error:
+            raise UnavailableError(f"database {self}: no free connection in {_WAIT_S} s") from error
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise UnavailableError(f"database {self}: {_first_line(error.orig)}") from error

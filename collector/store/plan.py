@@ -32,7 +32,7 @@ from collector.store.schema import (
     runs,
 )
 
-__all__ = ["Opening", "Plan", "finish", "known_images", "unfinished", "unsealed"]
+__all__ = ["Opening", "Plan", "finish", "known_images", "last_whole", "unfinished", "unsealed"]
 
 RESUMABLE: Final = timedelta(hours=24)
 """An unfinished run may be resumed this long after it began."""
@@ -271,6 +271,24 @@ async def unfinished(database: Database, plan_digest: str, now: datetime) -> int
     )
     async with database.read() as connection:
         return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def last_whole(database: Database, account: str) -> tuple[datetime, bool] | None:
+    """When the newest run over all targets of an account began, and whether it is finished."""
+    of_account = (
+        select(run_lanes.c.run_id)
+        .join(lanes, lanes.c.id == run_lanes.c.lane_id)
+        .where(run_lanes.c.run_id == runs.c.id, lanes.c.account == account)
+    )
+    query = (
+        select(runs.c.started_at, runs.c.status.not_in(("running", "interrupted")))
+        .where(runs.c.scope == "whole", of_account.exists())
+        .order_by(runs.c.id.desc())
+        .limit(1)
+    )
+    async with database.read() as connection:
+        row = (await connection.execute(query)).one_or_none()
+    return None if row is None else (row[0], bool(row[1]))
 
 
 async def unsealed(

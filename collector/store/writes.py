@@ -22,7 +22,7 @@ from collector.store.leases import Leases
 from collector.store.schema import run_lanes, runs
 from collector.store.statements import Statements
 
-__all__ = ["Tally", "Writer"]
+__all__ = ["Committed", "Tally", "Writer"]
 
 BATCH: Final = 500
 """Items of one transaction, at most."""
@@ -32,6 +32,10 @@ FLUSH_S: Final = 0.4
 
 ROOM: Final = 2_000
 """Results that may wait for the writer; then whoever brings more waits too."""
+
+
+Committed = Callable[[Sequence[LaneKey], Sequence[Result], float], None]
+"""Told of each commit: the results' lanes, the results, and how long it took (seconds)."""
 
 
 @dataclass(slots=True)
@@ -54,7 +58,7 @@ class Writer:
 
     Args:
         settle: called in each batch's transaction with its results; the queue acknowledges there.
-        committed: called after each commit with its results and the seconds it took.
+        committed: called after each commit with its results, their lanes, and the seconds it took.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class Writer:
         leases: Leases,
         *,
         settle: Callable[[AsyncConnection, Sequence[Result]], Awaitable[None]] | None = None,
-        committed: Callable[[Sequence[Result], float], None] | None = None,
+        committed: Committed | None = None,
     ) -> None:
         self._database = database
         self._leases = leases
@@ -135,7 +139,8 @@ class Writer:
                 self._done += len(batch)
                 self._progress.set()
                 if self._committed is not None:
-                    self._committed(batch, time.perf_counter() - began)
+                    keys = [self._lanes[result.item.lane_id] for result in batch]
+                    self._committed(keys, batch, time.perf_counter() - began)
             elif self._closed:
                 return
 

@@ -35,7 +35,7 @@ class Worker:
             database,
             self.leases,
             settle=self.queue.settle,
-            committed=lambda results, _: self.queue.committed(results),
+            committed=lambda _, results, __: self.queue.committed(results),
         )
 
     async def begin(self) -> "Worker":
@@ -103,7 +103,7 @@ async def test_reading_acknowledges(database_url):
         await w.end(items[1:], Outcome.NOT_FOUND)
 
         assert await rows(w.database, "image_id") == []
-        assert w.queue.in_flight("default") == 0
+        assert w.queue.in_flight(KEY) == 0
         assert await w.queue.due("default") == []
 
 
@@ -162,7 +162,7 @@ async def test_cut_deliveries_count(database_url):
             await w.take()
 
         assert await rows(database, "deliveries", "last_error") == [
-            (2, "its process ended in each of 2 deliveries")
+            (2, "its process ended in the last of 2 deliveries")
         ]
 
 
@@ -189,7 +189,7 @@ async def test_not_attempted_costs_nothing(database_url):
         await w.queue.give_back(w.plan.run_id)
 
         assert await rows(w.database, "image_id", "deliveries", "token") == [("img-b", 0, None)]
-        assert w.queue.in_flight("default") == 0
+        assert w.queue.in_flight(KEY) == 0
         await w.open()
         assert [item.image_id for item in await w.take()] == ["img-b"]
 
