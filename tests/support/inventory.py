@@ -72,6 +72,7 @@ class Inventory:
         at: datetime | None = None,
         trigger: str = "run",
         scope: str = "whole",
+        account: str | None = None,
         finish: bool = True,
     ) -> int:
         """One run over some lanes; its answers arrive a millisecond apart."""
@@ -79,7 +80,7 @@ class Inventory:
         names = {key.account: f"ak:{key.account}" for key in answers}
         leases = Leases(self.database, names)
         await leases.take_all()
-        opening = Opening(trigger, "p" * 64, "c" * 64, "0.1.0", scope, ZONE.key)
+        opening = Opening(trigger, "p" * 64, "c" * 64, "0.1.0", scope, ZONE.key, account)
         opened = await Plan.open(self.database, leases, opening, self.now)
         for key, images in answers.items():
             await opened.add(key, list(images), self.now)
