@@ -9,7 +9,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,7 +127,7 @@ class Sources:
 
     def digest(self, *, members: bool) -> str:
         """SHA-256 of what is planned: targets and options, never rates."""
-        parts: list[object] = [["members", members], ["regions", *sorted(self.regions)]]
+        parts: list[object] = [["members", members], ["regions", *sorted(set(self.regions))]]
         parts += [
             ["images", str(key), *sorted(set(ids))] for key, ids in sorted(self.images.items())
         ]
@@ -274,11 +274,3 @@ async def list_ids(
         if not ids:
             text = f"{listed} images were listed where the API counts {total}"
             raise ListingError(text, Outcome.INVALID_RESPONSE, 200)
-
-
-def distinct(pairs: Iterable[tuple[LaneKey, list[str]]]) -> dict[LaneKey, int]:
-    """How many different ids each lane has."""
-    seen: dict[LaneKey, set[str]] = {}
-    for key, ids in pairs:
-        seen.setdefault(key, set()).update(ids)
-    return {key: len(ids) for key, ids in sorted(seen.items())}
