@@ -112,7 +112,7 @@ async def seal_abandoned(session: Session, database: Database) -> None:
     """
     held, now = session.leases.held, datetime.now(UTC)
     for run_id in await plan.unsealed(database, held, now, keep=session.runs):
-        await _close_abandoned(database, run_id)
+        await _close_abandoned(session, database, run_id)
 
 
 async def drain_on_stop(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
@@ -130,8 +130,9 @@ async def drain_on_stop(stop: asyncio.Event, work: Coroutine[None, None, None]) 
         working.result()
 
 
-async def _close_abandoned(database: Database, run_id: int) -> None:
-    await plan.finish(database, run_id, datetime.now(UTC), interrupted=True)
+async def _close_abandoned(session: Session, database: Database, run_id: int) -> None:
+    now, leases = datetime.now(UTC), session.leases
+    await plan.finish(database, run_id, now, interrupted=True, leases=leases)
     digest = await ledger.seal(database, run_id)
     log.get_logger().info("run_sealed", run_id=run_id, digest=digest)
 
@@ -172,7 +173,7 @@ class _Run:
         digest = order.sources.digest(members=members)
         old = await plan.unfinished(self._database, digest, datetime.now(UTC))
         if old is not None and order.fresh:
-            await _close_abandoned(self._database, old)
+            await _close_abandoned(self._session, self._database, old)
             old = None
         if old is not None:
             self._session.runs.add(old)
@@ -196,6 +197,8 @@ class _Run:
 
     async def _plan(self, opened: Plan) -> None:
         for key, ids in self._order.sources.ids():
+            if self._session.stop.is_set():
+                return
             await opened.add(key, ids, datetime.now(UTC))
         if self._order.sources.discover:
             await drain_on_stop(self._session.stop, self._discover(opened))
@@ -270,7 +273,12 @@ class _Run:
     async def _finish(self, opened: Plan, *, resumed: bool) -> Collected:
         now, stopped = datetime.now(UTC), self._session.stop.is_set()
         status = await plan.finish(
-            self._database, opened.run_id, now, interrupted=stopped, cut=self._cut
+            self._database,
+            opened.run_id,
+            now,
+            interrupted=stopped,
+            cut=self._cut,
+            leases=self._session.leases,
         )
         if status != "interrupted":
             await ledger.seal(self._database, opened.run_id)

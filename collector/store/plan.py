@@ -323,7 +323,13 @@ async def unsealed(
 
 
 async def finish(
-    database: Database, run_id: int, now: datetime, *, interrupted: bool = False, cut: bool = False
+    database: Database,
+    run_id: int,
+    now: datetime,
+    *,
+    interrupted: bool = False,
+    cut: bool = False,
+    leases: Leases | None = None,
 ) -> str:
     """Finish a run: what was not read counts as failed.
 
@@ -333,14 +339,20 @@ async def finish(
         now: when it stopped working.
         interrupted: it was stopped or killed.
         cut: its deadline passed.
+        leases: of the caller; whoever lost them changes nothing, for the run is another's now.
 
     A run that is sealed stays as it is: whoever comes late, from a long stop, changes nothing.
 
     Returns:
         The status: `complete` when everything was read and no listing failed, `failed` when
         nothing could be read, else `partial`.
+
+    Raises:
+        LeaseLostError: another process may be at work on the run.
     """
     async with database.write() as connection:
+        if leases is not None:
+            await leases.confirm(connection, leases.held)
         query = select(runs.c.status, runs.c.digest).where(runs.c.id == run_id).with_for_update()
         status, digest = (await connection.execute(query)).one()
         if digest is not None:
@@ -352,7 +364,8 @@ async def finish(
             observation_rows.c.run_id == run_id,
             observation_rows.c.members_outcome != Outcome.PRESENT.value,
         )
-        if row.planned == row.present + row.not_found and not row.listings_failed:
+        whole = row.planned_at is not None and not row.listings_failed
+        if whole and row.planned == row.present + row.not_found:
             partial = (await connection.execute(unread_members.limit(1))).first() is not None
             status = "partial" if partial else "complete"
         elif interrupted:
