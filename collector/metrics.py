@@ -1,0 +1,165 @@
+"""Prometheus metrics in a registry of their own: counted while working, some read from the store.
+
+Times and durations are in seconds, as Prometheus names them.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client import write_to_textfile as write_atomically
+
+from collector import __version__
+from collector.models import LaneKey, Outcome, Result
+
+__all__ = ["LAG_PERIOD_S", "Metrics"]
+
+LAG_PERIOD_S: Final = 0.05
+"""How often the event loop's lateness is measured (seconds)."""
+
+_LANE: Final = ("account", "region")
+_COMMIT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LAG_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+_WAIT_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """What one process counts."""
+
+    def __init__(self) -> None:
+        # A time beside every count, which nobody asks for; the library is partly typed.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self._requests = self._counter("requests", "Requests sent.", _LANE)
+        self._retries = self._counter("retries", "Requests that repeated an earlier one.", _LANE)
+        self._throttled = self._counter("throttled", "Requests answered with 429.", _LANE)
+        self._items = self._counter("items", "Items committed.", (*_LANE, "outcome"))
+        self._runs = self._counter("runs", "Runs finished.", ("trigger", "status"))
+        self._sessions = self._counter("sessions_lost", "Times all work stopped and began anew.")
+        self._turn = self._histogram(
+            "lane_wait_seconds", "How long a request waited for its turn.", _WAIT_BUCKETS, _LANE
+        )
+        self._commit = self._histogram(
+            "commit_seconds", "How long the commit of a batch took.", _COMMIT_BUCKETS
+        )
+        self._lag = self._histogram(
+            "loop_lag_seconds", "How late the event loop was, every 50 ms.", _LAG_BUCKETS
+        )
+        self._worst_lag = self._gauge("loop_lag_max_seconds", "The latest it ever was.")
+        self._rate = self._gauge("lane_rate", "Requests a second that are allowed now.", _LANE)
+        self._success = self._gauge(
+            "lane_last_success_timestamp_seconds",
+            "When the last run that read all of a lane was finished.",
+            _LANE,
+        )
+        self._coverage = self._gauge(
+            "lane_coverage_ratio", "Share of a lane that its last run read.", _LANE
+        )
+        self._queue = self._gauge("queue_items", "Items of the queue.", (*_LANE, "state"))
+        self._queue_age = self._gauge(
+            "queue_oldest_seconds", "Age of the oldest item that waits.", _LANE
+        )
+        self._held = self._gauge("account_held", "1: this process serves the account.", ["account"])
+        self._gauge("build_info", "Always 1.", ["version"]).labels(__version__).set(1)
+        self._schema = self._gauge("schema_info", "Always 1: the schema's revision.", ["revision"])
+        self._worst = 0.0
+
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(f"collector_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+        return Gauge(f"collector_{name}", text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()
+    ) -> Histogram:
+        name = f"collector_{name}"
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    def reply(self, key: LaneKey, outcome: Outcome, attempt: int, waited_s: float) -> None:
+        """An answer came."""
+        lane = (key.account, key.region)
+        self._requests.labels(*lane).inc()
+        self._turn.labels(*lane).observe(waited_s)
+        if attempt > 1:
+            self._retries.labels(*lane).inc()
+        if outcome is Outcome.THROTTLED:
+            self._throttled.labels(*lane).inc()
+
+    def committed(self, keys: Sequence[LaneKey], results: Sequence[Result], took_s: float) -> None:
+        """A batch is in the database."""
+        self._commit.observe(took_s)
+        for key, result in zip(keys, results, strict=True):
+            self._items.labels(key.account, key.region, result.outcome.value).inc()
+
+    def finished(self, trigger: str, status: str) -> None:
+        """A run is finished."""
+        self._runs.labels(trigger, status).inc()
+
+    def session_lost(self) -> None:
+        """All work stopped, and begins anew."""
+        self._sessions.inc()
+
+    def rate(self, key: LaneKey, allowed: float) -> None:
+        """How many requests a second a lane may send now."""
+        self._rate.labels(key.account, key.region).set(allowed)
+
+    def lane(self, key: LaneKey, last_success: datetime | None, coverage: float) -> None:
+        """What the database tells of a lane."""
+        lane = (key.account, key.region)
+        self._coverage.labels(*lane).set(coverage)
+        if last_success is not None:
+            self._success.labels(*lane).set(last_success.timestamp())
+
+    def queue(self, depths: Mapping[LaneKey, tuple[Mapping[str, int], float | None]]) -> None:
+        """What the queue holds: items by state, and the age of the oldest that waits (seconds)."""
+        self._queue.clear()
+        self._queue_age.clear()
+        for key, (counts, oldest_s) in depths.items():
+            for state, count in counts.items():
+                self._queue.labels(key.account, key.region, state).set(count)
+            self._queue_age.labels(key.account, key.region).set(oldest_s or 0.0)
+
+    def held(self, accounts: Mapping[str, bool]) -> None:
+        """Which accounts this process serves."""
+        for account, is_held in accounts.items():
+            self._held.labels(account).set(is_held)
+
+    def schema(self, revision: str) -> None:
+        """The database's revision."""
+        self._schema.labels(revision).set(1)
+
+    async def watch_loop(self) -> None:
+        """Measure how late the event loop is, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_PERIOD_S
+            await asyncio.sleep(LAG_PERIOD_S)
+            late = max(0.0, loop.time() - due)
+            self._lag.observe(late)
+            if late > self._worst:
+                self._worst = late
+                self._worst_lag.set(late)
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def write(self, path: Path) -> None:
+        """Replace a file for node_exporter's textfile collector, all at once.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write_atomically(str(path), self.registry)
+        path.chmod(0o644)  # whatever the umask: another user's node_exporter reads it

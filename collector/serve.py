@@ -1,0 +1,231 @@
+"""A long-running service: one session after another, each serving the accounts that it gets.
+
+Whatever fails of what all work needs (a lease, the database, the broker, progress itself) ends the
+whole session: everything is given back, and after a pause a new one begins.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+from collector import log
+from collector.errors import HeldError, UnavailableError
+from collector.health import Health
+from collector.jdcloud.credentials import Credentials
+from collector.metrics import Metrics
+from collector.models import LaneKey, Outcome, Result
+from collector.queue import queue_of
+from collector.queue.database import DatabaseQueue
+from collector.session import Session, open_session
+from collector.settings import Settings
+from collector.store import migrate
+from collector.store.engine import Database
+from collector.store.figures import lane_figures
+from collector.store.leases import Holder
+from collector.worker import Worker
+
+__all__ = ["Service", "refresh"]
+
+_uniform: Final = random.uniform  # spreads processes; no secret
+
+BACKOFF_S: Final = 1.0
+"""After a session was lost (seconds); doubled each time."""
+
+MAX_BACKOFF_S: Final = 30.0
+"""The longest of these (seconds)."""
+
+SETTLED_S: Final = 60.0
+"""A session that lasted this long ended for a reason of its own (seconds)."""
+
+DRAIN_LIMIT_S: Final = 25.0
+"""After a signal all work is cut off after this long (seconds)."""
+
+STALL_S: Final = 300.0
+"""A run that hears and commits nothing for this long is stuck (seconds), beside slow rates."""
+
+REFRESH_S: Final = 30.0
+"""How often the metrics that come from the database are read (seconds)."""
+
+
+class Service:
+    """The process: one session after another, until it is stopped.
+
+    Args:
+        database: at head, or empty, or to come back soon.
+        keys: of the accounts to serve.
+        stop: set by a signal.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        keys: Mapping[str, Credentials],
+        *,
+        stop: asyncio.Event,
+        health: Health,
+        metrics: Metrics,
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.stop = stop
+        self.health = health
+        self.metrics = metrics
+        self.queue: DatabaseQueue = queue_of(settings, database)
+        self.holders: dict[str, str] = {}
+        self._keys = keys
+        self._heard = time.monotonic()
+        self._checked = False
+
+    async def run(self) -> None:
+        """Work until stopped; what can heal is waited for.
+
+        Raises:
+            SchemaError: the database is not at this program's revision.
+        """
+        watching = asyncio.ensure_future(self._watch())
+        working = asyncio.ensure_future(self._sessions())
+        stopping = asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                self.health.stopping()
+                await asyncio.wait((working,), timeout=DRAIN_LIMIT_S)
+        finally:
+            for task in (working, stopping, watching):
+                task.cancel()
+            await asyncio.wait((working, stopping, watching))
+        if not working.cancelled():
+            working.result()
+
+    async def _watch(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.health.watch())
+            group.create_task(self.metrics.watch_loop())
+
+    async def _sessions(self) -> None:
+        backoff_s = BACKOFF_S
+        while not self.stop.is_set():
+            began, reason = time.monotonic(), ""
+            try:
+                await self._session()
+            except* (UnavailableError, HeldError) as lost:
+                reason = str(_first(lost))
+            finally:
+                await self.queue.close()
+                self.holders.clear()
+            if not reason:
+                return
+            if time.monotonic() - began > SETTLED_S:
+                backoff_s = BACKOFF_S
+            pause_s = backoff_s * _uniform(0.5, 1.0)
+            backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+            self.metrics.session_lost()
+            self.health.down(f"{reason}; trying again")
+            log.get_logger().error("session_lost", reason=reason, again_in_s=round(pause_s, 1))
+            self.health.beat()
+            await self.wait(pause_s)
+
+    async def _session(self) -> None:
+        check = migrate.require_head if self._checked else migrate.create_if_empty
+        await check(self.database)
+        self._checked = True
+        async with open_session(
+            self.settings,
+            self.database,
+            self._keys,
+            stop=self.stop,
+            settle=self.queue.settle,
+            committed=self._committed,
+            on_reply=self._replied,
+        ) as session:
+            await self.queue.connect(session.leases)
+            tasks = [
+                session.group.create_task(task)
+                for task in (self.queue.watch(), self._supervise(session), self._refresh(session))
+            ]
+            async with asyncio.TaskGroup() as workers:
+                for name in self._keys:
+                    worker = Worker(
+                        session,
+                        name,
+                        database=self.database,
+                        queue=self.queue,
+                        metrics=self.metrics,
+                        wait=self.wait,
+                        tried=lambda name, holder: self._tried(session, name, holder),
+                    )
+                    workers.create_task(worker.work())
+            for task in tasks:
+                task.cancel()
+
+    def _committed(self, keys: Sequence[LaneKey], results: Sequence[Result], took_s: float) -> None:
+        self._heard = time.monotonic()
+        self.queue.committed(results)
+        self.metrics.committed(keys, results, took_s)
+
+    def _replied(self, key: LaneKey, outcome: Outcome, attempt: int, waited_s: float) -> None:
+        self._heard = time.monotonic()
+        self.metrics.reply(key, outcome, attempt, waited_s)
+
+    async def _supervise(self, session: Session) -> None:
+        """Tell that the work moves; end a session in which a run is stuck."""
+        effective = [self.settings.account(name) for name in self._keys]
+        slowest_s = max(1 / account.rate_limit for account in effective)
+        limit_s = STALL_S + 2 * self.settings.api.timeout + 2 * slowest_s
+        while True:
+            if not session.runs:
+                self._heard = time.monotonic()
+            silent_s = time.monotonic() - self._heard
+            if silent_s > limit_s:
+                raise UnavailableError(f"nothing moved for {silent_s:.0f} s")
+            self.health.beat()
+            await asyncio.sleep(1.0)
+
+    async def _refresh(self, session: Session) -> None:
+        self.metrics.schema(migrate.head())
+        while True:
+            held = session.leases.held
+            self.metrics.held({name: name in held for name in self._keys})
+            for account in session.accounts.values():
+                for lane in account.lanes.values():
+                    self.metrics.rate(lane.key, lane.gate.rate)
+            await refresh(self.metrics, self.database, self.queue)
+            await asyncio.sleep(REFRESH_S)
+
+    def _tried(self, session: Session, name: str, holder: Holder | None) -> None:
+        """A lease was tried: from the first one on the service is ready."""
+        self.holders.pop(name, None)
+        if holder is not None:
+            self.holders[name] = holder.holder
+        held = sorted(session.leases.held)
+        parts = [f"serving {', '.join(held)}" if held else "serving no account"]
+        parts += [f"{name} is held by {holder}" for name, holder in sorted(self.holders.items())]
+        self.health.up("; ".join(parts))
+
+    async def wait(self, seconds: float) -> None:
+        """Wait, but not longer than until the signal to stop."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.stop.wait(), seconds)
+
+
+async def refresh(metrics: Metrics, database: Database, queue: DatabaseQueue) -> None:
+    """Read into the metrics what the database and the queue know."""
+    for key, lane in (await lane_figures(database)).items():
+        coverage = lane.read / lane.planned if lane.planned else 1.0
+        metrics.lane(key, lane.last_success, coverage)
+    found = {}
+    for depth in await queue.depths():
+        states = ("ready", "delayed", "in_flight", "failed")
+        counts = {state: getattr(depth, state) for state in states}
+        found[LaneKey(depth.account, depth.region)] = (counts, depth.oldest_s)
+    metrics.queue(found)
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,287 @@
+"""One account of a service: its lease, its queue runs, its scheduled runs, its pauses.
+
+The rules of the runs are those of the public contract. Queue items go before scheduled ones.
+"""
+
+import asyncio
+import json
+import random
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final
+
+from collector import __version__, log
+from collector.errors import CollectorError
+from collector.fetch import BATCH_IDS, split_batches
+from collector.lanes import Account, Lane
+from collector.metrics import Metrics
+from collector.models import Item, LaneKey, Outcome
+from collector.queue.database import DatabaseQueue
+from collector.run import Order, drain_on_stop, one_by_one, seal_abandoned, work
+from collector.session import Session
+from collector.sources import Selection, Sources
+from collector.store import ledger, plan
+from collector.store.engine import Database
+from collector.store.leases import Holder
+from collector.store.plan import Opening, Plan
+
+__all__ = ["Worker"]
+
+_uniform: Final = random.uniform  # spreads processes; no secret
+
+RUN_ITEMS: Final = 10_000
+"""A queue run is finished after so many items."""
+
+RUN_S: Final = 300.0
+"""And takes no more after this long (seconds)."""
+
+POLL_S: Final = 1.0
+"""How often an idle queue is looked at (seconds)."""
+
+LEASE_POLL_S: Final = 3.0
+"""How often an account that another process holds is tried (seconds)."""
+
+PAUSE_S: Final = 60.0
+"""After refused credentials, or a lane that gives no answer (seconds); doubled each time."""
+
+MAX_PAUSE_S: Final = 900.0
+"""The longest such pause (seconds)."""
+
+RECHECK_S: Final = 60.0
+"""How often the time of the last scheduled run is read again (seconds)."""
+
+
+class Worker:
+    """One account, from the taking of its lease to the end of the session.
+
+    Args:
+        session: whose leases, writer and signal to stop it shares.
+        name: of the account.
+        wait: sleeps so many seconds, or until the signal.
+        tried: told of each attempt to take the lease: the account, and who else holds it.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        name: str,
+        *,
+        database: Database,
+        queue: DatabaseQueue,
+        metrics: Metrics,
+        wait: Callable[[float], Awaitable[None]],
+        tried: Callable[[str, Holder | None], None],
+    ) -> None:
+        self.session = session
+        self.database = database
+        self.queue = queue
+        self.metrics = metrics
+        self.wait = wait
+        self.account: Account
+        self._name = name
+        self._tried = tried
+        self._pauses: dict[str, float] = {}
+        self._reopening: set[str] = set()
+        self._resting = asyncio.Lock()
+        self._read = 0
+
+    async def work(self) -> None:
+        """Wait for the lease, then serve until stopped."""
+        session = self.session
+        wait_s = await self._take()
+        if wait_s is None:
+            return
+        with log.bound(account=self._name):
+            log.get_logger().info("account_taken", first_call_in_s=round(wait_s, 1))
+            self.account = session.serve(self._name, wait_s)
+            async with session.opening:
+                await seal_abandoned(session, self.database)
+            await self.queue.begin(self._name)
+            every_s = session.settings.schedule.every
+            has_targets = any(one.account == self._name for one in session.settings.targets)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._serve_queue())
+                if every_s and has_targets:
+                    group.create_task(self._serve_schedule(every_s))
+
+    async def _take(self) -> float | None:
+        while not self.session.stop.is_set():
+            taken = await self.session.leases.take(self._name)
+            self._tried(self._name, taken if isinstance(taken, Holder) else None)
+            if not isinstance(taken, Holder):
+                return taken
+            await self.wait(LEASE_POLL_S * _uniform(0.7, 1.3))
+        return None
+
+    async def _serve_queue(self) -> None:
+        while not self.session.stop.is_set():
+            await self._rest()
+            if keys := await self.due():
+                await _QueueRun(self).go(keys)
+            else:
+                await self.wait(POLL_S * _uniform(0.8, 1.2))
+
+    async def due(self, run_id: int = 0) -> list[LaneKey]:
+        """The lanes that are open and have something that the run did not have."""
+        keys = await self.queue.due(self._name, run_id)
+        return [key for key in keys if self.account.is_open(self.account.lane(key.region))]
+
+    async def _serve_schedule(self, every_s: float) -> None:
+        jitter_s = every_s * _uniform(0.0, 0.1)
+        while not self.session.stop.is_set():
+            last = await plan.last_whole(self.database, self._name)
+            wait_s = 0.0
+            if last is not None and last[1]:
+                wait_s = every_s + jitter_s - (datetime.now(UTC) - last[0]).total_seconds()
+            if wait_s > 0:
+                await self.wait(min(wait_s, RECHECK_S))
+                continue
+            await self._rest()
+            if not self.session.stop.is_set():
+                await self._whole_run()
+                jitter_s = every_s * _uniform(0.0, 0.1)
+
+    async def _whole_run(self) -> None:
+        settings = self.session.settings
+        opening = Sources.of(settings, Selection(accounts=(self._name,)), sys.stdin.buffer)
+        try:  # in a thread: files of ids may be long
+            sources = await asyncio.to_thread(opening.__enter__)
+        except CollectorError as error:
+            log.get_logger().error("schedule_failed", reason=str(error))
+            await self.wait(self._pause("schedule"))
+            return
+        try:
+            for lane in self.account.lanes.values():
+                lane.reopen()
+            order = Order(sources, trigger="schedule", account=self._name)
+            collected = await work(self.session, self.database, order)
+        finally:
+            opening.__exit__(None, None, None)
+        run = collected.summary.run
+        self.metrics.finished("schedule", run["status"])
+        facts = ("id", "status", "planned", "present", "not_found", "failed", "digest")
+        log.get_logger().info("run_finished", **{name: run[name] for name in facts})
+
+    async def _rest(self) -> None:
+        """After refused credentials, wait; let a silent lane be tried again after a while."""
+        lanes = list(self.account.lanes.values())
+        read = sum(lane.counts[o] for lane in lanes for o in Outcome if o.is_reading)
+        if read > self._read:
+            self._read = read
+            self._pauses.clear()
+        for lane in lanes:
+            if lane.given_up and lane.key.region not in self._reopening:
+                pause_s = self._pause(lane.key.region)
+                self._reopening.add(lane.key.region)
+                asyncio.get_running_loop().call_later(pause_s, self._reopen, lane)
+                log.get_logger().warning("lane_paused", region=lane.key.region, pause_s=pause_s)
+        async with self._resting:
+            if self.account.refused is not None:
+                pause_s, reason = self._pause(""), self.account.refused.error_message
+                log.get_logger().error("account_paused", reason=reason, pause_s=pause_s)
+                await self.wait(pause_s)
+                self.account.refused = None
+
+    def _reopen(self, lane: Lane) -> None:
+        self._reopening.discard(lane.key.region)
+        lane.reopen()
+
+    def _pause(self, why: str) -> float:
+        pause_s = self._pauses.get(why, PAUSE_S)
+        self._pauses[why] = min(pause_s * 2, MAX_PAUSE_S)
+        return pause_s
+
+
+class _QueueRun:
+    """Items of the queue as one run of an account."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._session = worker.session
+        self._account = worker.account
+        self._began = time.monotonic()
+        self._taken = 0
+        self._plan: Plan
+
+    async def go(self, keys: Sequence[LaneKey]) -> None:
+        worker, session = self._worker, self._session
+        database, queue = worker.database, worker.queue
+        async with session.opening:
+            leases, now = session.leases, datetime.now(UTC)
+            self._plan = await Plan.open(database, leases, self._opening(), now, keys)
+            session.runs.add(self._plan.run_id)
+        run_id = self._plan.run_id
+        with log.bound(run_id=run_id):
+            await drain_on_stop(session.stop, self._feed_lanes(keys))
+            await session.writer.drain()
+            await queue.give_back(run_id)
+            stopped, now = session.stop.is_set(), datetime.now(UTC)
+            await self._plan.planned(now)
+            status = await plan.finish(
+                database, run_id, now, leases=session.leases, interrupted=stopped
+            )
+            digest = await ledger.seal(database, run_id)
+            session.forget(run_id)
+            worker.metrics.finished("queue", status)
+            log.get_logger().info(
+                "run_finished", status=status, planned=self._taken, digest=digest, trigger="queue"
+            )
+
+    def _opening(self) -> Opening:
+        settings, name = self._session.settings, self._account.name
+        members = ["members", settings.api.members]
+        return Opening(
+            trigger="queue",
+            plan_digest=sha256(json.dumps(["queue", name, members]).encode()).hexdigest(),
+            config_digest=settings.digest(),
+            tool_version=__version__,
+            scope="narrowed",
+            time_zone=settings.api.time_zone,
+            account=name,
+        )
+
+    @property
+    def _room(self) -> int:
+        """How many items may still be taken."""
+        late = time.monotonic() - self._began > RUN_S
+        return 0 if late or self._session.stop.is_set() else RUN_ITEMS - self._taken
+
+    async def _feed_lanes(self, keys: Sequence[LaneKey]) -> None:
+        feeding: dict[LaneKey, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            while keys or feeding:
+                for key in keys:
+                    if key not in feeding:
+                        feeding[key] = group.create_task(self._feed(key))
+                first = asyncio.FIRST_COMPLETED
+                await asyncio.wait(feeding.values(), timeout=POLL_S, return_when=first)
+                feeding = {key: task for key, task in feeding.items() if not task.done()}
+                keys = await self._worker.due(self._plan.run_id) if self._room else ()
+
+    async def _feed(self, key: LaneKey) -> None:
+        account, api = self._account, self._session.settings.api
+        lane, fetcher = account.lane(key.region), self._session.fetcher(account)
+        if api.fetch == "batch":
+            pages = self._pages(key, lane, api.concurrency * BATCH_IDS)
+            await account.feed(lane, pages, split_batches, fetcher.batch, urgent=True)
+        else:
+            pages = self._pages(key, lane, api.concurrency)
+            await account.feed(lane, pages, one_by_one, fetcher.single, urgent=True)
+
+    async def _pages(self, key: LaneKey, lane: Lane, size: int) -> AsyncIterator[Sequence[Item]]:
+        """Few at once: what is begun and cut off by a crash counts as delivered."""
+        queue, tried = self._worker.queue, False
+        while self._room > 0 and self._account.is_open(lane):
+            items = await queue.take(self._plan, key, min(size, self._room))
+            if items:
+                self._taken += len(items)
+                self._session.writer.lane(items[0].lane_id, key)
+                yield items
+            elif tried and not queue.in_flight(key):
+                return
+            else:
+                await self._worker.wait(POLL_S)
+            tried = not items
