@@ -6,9 +6,11 @@ are hashed outside of any write transaction; the entry is appended under a lock 
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,7 +19,21 @@ from collector.store.engine import Database
 from collector.store.evidence import KINDS, Block, blocks, run_line, unhurried
 from collector.store.schema import runs
 
-__all__ = ["FIRST", "PRUNE", "RUN", "Sealed", "append", "chain", "last", "seal", "stored_blocks"]
+__all__ = [
+    "FIRST",
+    "PRUNE",
+    "RUN",
+    "Sealed",
+    "append",
+    "chain",
+    "last",
+    "lock_head",
+    "seal",
+    "stored_blocks",
+    "strictly",
+]
+
+T = TypeVar("T")
 
 FIRST: Final = "0" * 64
 """The digest before the first entry."""
@@ -107,11 +123,23 @@ async def append(
     return digest
 
 
+def strictly(row: Any, kind: type[T]) -> T:
+    """A row as a Struct of strict types; SQLite stores what it is given, forged or not.
+
+    Raises:
+        ValueError: a value has another type.
+    """
+    return msgspec.convert({str(name): value for name, value in row._asdict().items()}, kind)
+
+
 async def stored_blocks(connection: AsyncConnection, run_id: Any) -> list[Block]:
-    """A run's blocks as they were sealed, in their order; unknown kinds come last."""
+    """A run's blocks as they were sealed, in their order, without any that cannot be read."""
     order = {kind: place for place, kind in enumerate(KINDS)}
     query = select(*(run_blocks.c[name] for name in _BLOCK)).where(run_blocks.c.run_id == run_id)
-    found = [Block(*row) for row in (await connection.execute(query)).all()]
+    found: list[Block] = []
+    for row in (await connection.execute(query)).all():
+        with suppress(ValueError):
+            found.append(strictly(row, Block))
     return sorted(found, key=lambda b: (order.get(b.kind, len(order)), b.kind, b.number))
 
 

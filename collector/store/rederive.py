@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mappi
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -191,6 +191,13 @@ async def member_lists(connection: AsyncConnection) -> AsyncIterator[Finding]:
             yield Finding("members", where, "its rows are not what its payload says")
 
 
+_STATE: Final = (
+    *("state", "first_seen_at", "last_seen_at", "gone_at"),
+    *("last_checked_at", "failing_since"),
+)
+"""What is derived again of an image."""
+
+
 def _history_query() -> Select[Any]:
     began, ended = observation_rows.alias("began"), observation_rows.alias("ended")
     v, lane = (
@@ -211,7 +218,10 @@ def _history_query() -> Select[Any]:
     names = ("valid_from", "valid_to", "last_confirmed_at", "run_id", "closed_run_id")
     return (
         select(
-            *(raw(column) for column in images.c),
+            raw(images.c.id),
+            *(raw(images.c[name]) for name in _STATE),
+            *(raw(images.c[name]) for name in ("last_attempt_at", "last_outcome")),
+            *(raw(images.c[name]) for name in ("account", "region", "image_id")),
             raw(v.id, "version"),
             *(raw(v[name]) for name in names),
             *(raw(began.c[name], f"began_{name}") for name in ("outcome", "observed_at")),
@@ -231,7 +241,7 @@ async def history(connection: AsyncConnection, pruned: Collection[int]) -> Async
     """
     rest: list[Any] = []
     async for page in pages(connection, _history_query()):
-        groups = [list(rows) for _, rows in groupby([*rest, *page], attrgetter("id"))]
+        groups = [list(rows) for _, rows in groupby([*rest, *page], itemgetter(0))]
         rest = groups.pop()
         for rows in groups:
             for finding in _image(rows, pruned):
@@ -242,27 +252,25 @@ async def history(connection: AsyncConnection, pruned: Collection[int]) -> Async
 
 
 def _image(rows: Sequence[Any], pruned: Collection[int]) -> Iterator[Finding]:
-    image, name = rows[0], _named(rows[0])
+    image, state = rows[0], tuple(rows[0][1 : 1 + len(_STATE)])
+    checked, since, attempt, outcome = rows[0][1 + len(_STATE) - 2 : 3 + len(_STATE)]
     found = [row for row in rows if row.version is not None]
     for row, after in zip(found, [*found[1:], None], strict=False):
-        where = f"{name} from {plain(row.valid_from)}"
         for what in _version(row, after, pruned):
-            yield Finding("version", where, what)
-    reading = image.last_outcome in _READINGS
-    derived = {"state": "unknown", "first_seen_at": None, "last_seen_at": None, "gone_at": None}
-    if found:
+            yield Finding("version", f"{_named(image)} from {plain(row.valid_from)}", what)
+    derived: tuple[Any, ...] = ("unknown", None, None, None)
+    if found and found[-1].valid_to is None:
+        derived = ("present", found[0].valid_from, checked, None)
+    elif found:
         last = found[-1]
-        derived |= {"state": "present", "first_seen_at": found[0].valid_from}
-        derived["last_seen_at"] = image.last_checked_at
-        if last.valid_to is not None:
-            derived |= {"state": "gone", "gone_at": last.valid_to}
-            derived["last_seen_at"] = last.last_confirmed_at
-    if reading:
-        derived |= {"last_checked_at": image.last_attempt_at, "failing_since": None}
-    for what in _differences(image._asdict(), derived, "its history"):
-        yield Finding("image", name, what)
-    if not reading and (image.last_outcome is None) != (image.failing_since is None):
-        yield Finding("image", name, "failing_since and last_outcome contradict each other")
+        derived = ("gone", found[0].valid_from, last.last_confirmed_at, last.valid_to)
+    derived += (attempt, None) if outcome in _READINGS else (checked, since)
+    if state != derived:
+        here, there = (dict(zip(_STATE, values, strict=True)) for values in (state, derived))
+        for what in _differences(here, there, "its history"):
+            yield Finding("image", _named(image), what)
+    if outcome not in _READINGS and (outcome is None) != (since is None):
+        yield Finding("image", _named(image), "last_outcome and failing_since contradict")
 
 
 def _version(row: Any, after: Any, pruned: Collection[int]) -> Iterator[str]:
@@ -273,6 +281,8 @@ def _version(row: Any, after: Any, pruned: Collection[int]) -> Iterator[str]:
     if (row.valid_to is None) != (row.closed_run_id is None):
         yield "valid_to and closed_run_id contradict each other"
     if row.valid_to is None:
+        if row.last_confirmed_at is not None:
+            yield "it is open, and has a last_confirmed_at"
         if after is not None:
             yield f"it is open, and another begins at {plain(after.valid_from)}"
         return
@@ -292,27 +302,34 @@ async def readings(connection: AsyncConnection, pruned_until: Any) -> AsyncItera
         connection: where to read.
         pruned_until: observations up to then may be gone, by policy; None when none are.
     """
-    rows, joined = (
-        observation_rows.c,
-        observation_rows.join(images, images.c.id == observation_rows.c.image_pk),
+    rows, seen_in = observation_rows.c, observation_rows.c.image_pk == images.c.id
+    is_reading, present = rows.outcome.in_(_READINGS), Outcome.PRESENT.value
+    listed = images.join(member_versions, member_versions.c.image_pk == images.c.id)
+    claims: tuple[tuple[Any, Any, Any, Any], ...] = (
+        (images, images.c.id, images.c.last_checked_at, is_reading),
+        (images, images.c.id, images.c.last_attempt_at, rows.outcome == images.c.last_outcome),
+        (images, images.c.id, images.c.failing_since, ~is_reading),
+        (
+            listed,
+            member_versions.c.id,
+            member_versions.c.last_confirmed_at,
+            rows.members_outcome == present,
+        ),
     )
-    is_reading = rows.outcome.in_(_READINGS)
-    claims = {
-        "last_checked_at": is_reading,
-        "last_attempt_at": rows.outcome == images.c.last_outcome,
-    }
     identity = [raw(images.c[name]) for name in ("account", "region", "image_id")]
-    for name, proof in claims.items():
-        claimed = images.c[name]
-        seen = select(rows.image_pk).select_from(joined).where(rows.observed_at == claimed, proof)
-        query = select(*identity).where(claimed.is_not(None), images.c.id.not_in(seen))
+    for source, key, claimed, proof in claims:
+        seen = select(key).select_from(source.join(observation_rows, seen_in))
+        seen = seen.where(rows.observed_at == claimed, proof).correlate(None)
+        query = select(*identity).select_from(source)
+        query = query.where(claimed.is_not(None), key.not_in(seen))
         if pruned_until is not None:
             query = query.where(claimed > pruned_until)
         async for page in pages(connection, query):
             for row in page:
-                yield Finding("image", _named(row), f"no observation is of its {name}")
+                yield Finding("image", _named(row), f"no observation is of its {claimed.name}")
     checked = images.c.last_checked_at
     newer = or_(checked.is_(None), rows.observed_at > checked)
+    joined = observation_rows.join(images, seen_in)
     query = select(*identity, raw(rows.run_id)).select_from(joined).where(is_reading, newer)
     async for page in pages(connection, query):
         for row in page:

@@ -2,11 +2,10 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from itertools import product
 from types import MappingProxyType
 from typing import Any, Final
-from zlib import crc32
 
 import msgspec
 from sqlalchemy import func, select
@@ -20,22 +19,24 @@ from collector.store.engine import Database
 from collector.store.evidence import (
     KINDS,
     Block,
-    OpenBlock,
     blocks,
     pages,
+    raw,
     run_line,
-    scan,
     unhurried,
 )
-from collector.store.ledger import FIRST, PRUNE, RUN, chain, stored_blocks
+from collector.store.ledger import FIRST, PRUNE, RUN, chain, stored_blocks, strictly
+from collector.store.locate import locate
 from collector.store.rederive import Finding
-from collector.store.schema import image_versions, images, lanes, observation_rows, run_lanes, runs
+from collector.store.schema import image_versions, observation_rows, run_lanes, runs
 from collector.text import shown
 
-__all__ = ["Finding", "verify"]
+__all__ = ["Finding", "examine", "verify"]
 
-_SEALING: Final = timedelta(hours=1)
-"""A run that was finished within this, while an account is held, may be on its way to its seal."""
+_SEALING_S: Final = 3600.0
+"""A run that was finished within this may be on its way to its seal, while an account is held."""
+
+_LONG_AGO: Final = datetime(1000, 1, 1, tzinfo=UTC)
 
 _PAGE: Final = 100
 """Entries of the ledger read at once."""
@@ -59,17 +60,29 @@ async def verify(
     Raises:
         UnavailableError: the database cannot be reached or read.
     """
-    async with database.read() as connection, unhurried(database, connection):
-        examiner = _Examiner(database, connection, expected, progress)
-        steps: dict[str, Callable[[], Findings]] = {
-            "ledger": examiner.ledger,
-            "runs": examiner.runs,
-            "versions": lambda: rederive.versions(connection),
-            "members": lambda: rederive.member_lists(connection),
-            "history": lambda: rederive.history(connection, examiner.pruned),
-            "readings": lambda: rederive.readings(connection, examiner.pruned_until),
-            "references": lambda: rederive.orphans(connection),
-        }
+    async with database.read() as connection:
+        async for finding in examine(database, connection, expected, progress):
+            yield finding
+
+
+async def examine(
+    database: Database,
+    connection: AsyncConnection,
+    expected: Mapping[int, str],
+    progress: Callable[[str], None],
+) -> Findings:
+    """As `verify`, on a connection that is open already."""
+    examiner = _Examiner(database, connection, expected, progress)
+    steps: dict[str, Callable[[], Findings]] = {
+        "ledger": examiner.ledger,
+        "runs": examiner.runs,
+        "versions": lambda: rederive.versions(connection),
+        "members": lambda: rederive.member_lists(connection),
+        "history": lambda: rederive.history(connection, examiner.pruned),
+        "readings": lambda: rederive.readings(connection, examiner.pruned_until),
+        "references": lambda: rederive.orphans(connection),
+    }
+    async with unhurried(database, connection):
         for name, step in steps.items():
             progress(name)
             try:
@@ -79,6 +92,16 @@ async def verify(
                 if database.kind != "sqlite":
                     raise
                 yield Finding("unreadable", name, str(error.orig))
+
+
+class _Entry(msgspec.Struct):
+    """An entry of the ledger, of the types that it must have."""
+
+    seq: int
+    kind: str
+    run_id: int | None
+    content: str
+    digest: str
 
 
 class _Examiner:
@@ -111,7 +134,13 @@ class _Examiner:
         seq, digest, query = 0, FIRST, select(ledger).order_by(ledger.c.seq).limit(_PAGE)
         after: Any = -1
         while entries := (await self._connection.execute(query.where(ledger.c.seq > after))).all():
-            for entry in entries:
+            for row in entries:
+                try:
+                    entry = strictly(row, _Entry)
+                except ValueError as error:
+                    yield Finding("chain", f"entry {shown(row.seq)}", f"it cannot be read: {error}")
+                    self._previous = set()
+                    continue
                 if entry.seq != seq + 1:
                     yield Finding("chain", f"entry {entry.seq}", f"it follows entry {seq}")
                     self._previous = set()
@@ -120,18 +149,18 @@ class _Examiner:
                     yield finding
                 seq, digest = entry.seq, entry.digest
                 self._digests.add(digest)
-            after = seq
+            after = entries[-1].seq
         heads = [tuple(row) for row in (await self._connection.execute(select(ledger_head))).all()]
         if heads != [(1, seq, digest)]:
             found = ", ".join(f"entry {shown(head[1])}" for head in heads) or "nothing"
             what = f"it says {found}; the last is entry {seq} with digest {digest}"
             yield Finding("chain", "ledger_head", what)
 
-    async def _pruning(self, entry: Any) -> Findings:
+    async def _pruning(self, entry: _Entry) -> Findings:
         where, named = f"entry {entry.seq}", _pruned(entry.content)
         if entry.kind != PRUNE or not named or not self._follows(entry, entry.content, []):
             yield Finding("chain", where, "it does not follow from the entry before it")
-        for digest in sorted(named - self._digests):
+        for digest in sorted(named - self._digests, key=str):
             yield Finding("chain", where, f"it prunes {shown(digest)}, which no run before it has")
         self._previous = {entry.digest, *self._computed(entry.kind, entry.content, [])}
 
@@ -139,16 +168,17 @@ class _Examiner:
         lines = [block.line() for block in sealed]
         return {chain(previous, kind, content, lines) for previous in self._previous}
 
-    def _follows(self, entry: Any, content: str, sealed: list[Block]) -> bool:
+    def _follows(self, entry: _Entry, content: str, sealed: list[Block]) -> bool:
         # Nothing can be said of an entry whose predecessor is missing.
         computed = self._computed(entry.kind, content, sealed)
         return not computed or entry.digest in computed
 
-    async def _run(self, entry: Any) -> Findings:
-        run_id, where = entry.run_id, f"run {entry.run_id}"
+    async def _run(self, entry: _Entry) -> Findings:
+        run_id, where = entry.run_id or 0, f"run {entry.run_id}"
         self._progress(where)
         if entry.digest in self._pruned_digests:
             self.pruned.add(run_id)
+            self.pruned_until = max(self.pruned_until or _LONG_AGO, _finished_at(entry.content))
         stored = await stored_blocks(self._connection, run_id)
         row = await run_line(self._connection, run_id)
         now, digest = row or (entry.content, entry.digest)
@@ -181,7 +211,7 @@ class _Examiner:
             yield Finding("run", f"run {run_id}", what)
         damaged = {block.kind for block in _beside(sealed, found)}
         for kind in sorted(damaged & KINDS.keys()):
-            async for finding in self._locate(run_id, kind, sealed):
+            async for finding in locate(self._connection, run_id, kind, sealed):
                 yield finding
         if not damaged and row is not None:
             async for finding in self._counts(run_id):
@@ -198,73 +228,17 @@ class _Examiner:
         place = sum(block.kind == "lanes" for block in kept)
         return [*kept[:place], *(b for b in stored if b.kind == "observations"), *kept[place:]]
 
-    async def _stretches(
-        self, run_id: int, kind: str, expected: list[Block]
-    ) -> AsyncIterator[tuple[Block | None, OpenBlock]]:
-        """The rows as they are now, in the stretches of the sealed blocks; the rest has none."""
-        waiting, here = list(expected), OpenBlock()
-        async for rows in scan(self._connection, kind, run_id):
-            for key, line in rows:
-                while waiting and key.split("/") > waiting[0].last.split("/"):
-                    yield waiting.pop(0), here
-                    here = OpenBlock()
-                here.add(key, line)
-        yield waiting.pop(0) if waiting else None, here
-        for block in waiting:
-            yield block, OpenBlock()
-
-    async def _locate(self, run_id: int, kind: str, sealed: list[Block]) -> Findings:
-        """Name the blocks of a kind that differ, and the row where it is a single one."""
-        differing, rest = [], OpenBlock()
-        expected = [block for block in sealed if block.kind == kind]
-        async for block, rows in self._stretches(run_id, kind, expected):
-            if block is None:
-                rest = rows
-            elif rows.block(kind, block.number) != block:
-                differing.append((block, rows))
-        for block, rows in differing:
-            where = f"run {run_id}, block {block.number} ({block.first} … {block.last})"
-            count, name = len(rows.keys), await self._name(block, rows)
-            what = f"it has {count:,} rows, {block.row_count:,} were sealed"
-            if name is not None:
-                where, what = f"{where}, {name}", _CHANGES[count - block.row_count]
-            elif count == block.row_count:
-                what = f"several of its {count:,} rows were edited after its seal"
-            yield Finding(kind, where, what)
-        if rest.keys:
-            what = f"{len(rest.keys):,} rows were added after its seal"
-            yield Finding(kind, f"run {run_id}, {rest.keys[0]} … {rest.keys[-1]}", what)
-
-    async def _name(self, block: Block, now: OpenBlock) -> str | None:
-        """The key of the only row that differs; None when there are several."""
-        sums = now.block(block.kind, block.number).locator
-        (sum_now, product_now), (total, weighted) = _sums(sums), _sums(block.locator)
-        difference, count = sum_now - total, len(now.keys) - block.row_count
-        if not difference or (product_now - weighted) % difference or count not in _CHANGES:
-            return None
-        checksum = (product_now - weighted) // difference
-        for key in now.keys:
-            if crc32(key.encode()) == checksum:
-                return key
-        table, names = (lanes, "") if block.kind == "lanes" else (images, "image_id")
-        columns = [table.c[name] for name in ("account", "region", names) if name]
-        async for page in pages(self._connection, select(*columns)):
-            for row in page:
-                if crc32((key := "/".join(row)).encode()) == checksum:
-                    return key
-        return None
-
     async def _counts(self, run_id: int) -> Findings:
         """Compare the counters of a run with its lanes and its observations."""
-        run = (await self._connection.execute(select(runs).where(runs.c.id == run_id))).one()
-        if run.planned_at is None:
-            return  # killed while planning: it was never counted
+        columns = (raw(runs.c[name]) for name in (*_COUNTS, "new_versions"))
+        query = select(*columns).where(runs.c.id == run_id)
+        run = (await self._connection.execute(query)).one()
         by_lane = select(run_lanes).where(run_lanes.c.run_id == run_id)
         told = {row.lane_id: row for row in (await self._connection.execute(by_lane)).all()}
         rows = observation_rows.c
-        query = select(rows.lane_id, rows.outcome, func.count()).where(rows.run_id == run_id)
+        grouped = select(rows.lane_id, rows.outcome, func.count()).where(rows.run_id == run_id)
+        grouped = grouped.group_by(rows.lane_id, rows.outcome)
         seen: dict[int, Counter[str]] = {lane: Counter() for lane in told}
-        grouped = query.group_by(rows.lane_id, rows.outcome)
         for lane, outcome, count in (await self._connection.execute(grouped)).all():
             kind = outcome if outcome in _READ else "failed"
             seen.setdefault(lane, Counter()).update({kind: count, "planned": count})
@@ -285,16 +259,17 @@ class _Examiner:
         """What the chain does not know: runs and blocks without an entry; digests kept apart."""
         held = select(func.count()).where(leases.c.expires > self._database.now())
         held_now = (await self._connection.execute(held)).scalar_one()
-        now = (await self._connection.execute(select(self._database.now()))).scalar_one()
         entries = select(ledger.c.run_id).where(ledger.c.run_id.is_not(None))
-        query = select(runs.c.id, runs.c.status, runs.c.finished_at, runs.c.digest)
-        for row in (await self._connection.execute(query.where(runs.c.id.not_in(entries)))).all():
+        recent = runs.c.finished_at > self._database.now(-_SEALING_S)
+        columns = [raw(runs.c[name]) for name in ("id", "status", "finished_at", "digest")]
+        query = select(*columns, recent.label("recent")).where(runs.c.id.not_in(entries))
+        for row in (await self._connection.execute(query)).all():
             where = f"run {row.id}"
             if row.digest is not None:
                 yield Finding("run", where, "it has a digest, and the ledger has no entry of it")
             elif row.status in ("running", "interrupted") or row.finished_at is None:
                 yield Finding("unsealed", where, f"{row.status}: it may still be resumed")
-            elif held_now and row.finished_at > now - _SEALING:
+            elif held_now and row.recent:
                 yield Finding("unsealed", where, f"{row.status}: about to be sealed")
             else:
                 what = "finished and not sealed: killed before it, or added; the next run seals it"
@@ -308,27 +283,15 @@ class _Examiner:
             if found != digest.lower():
                 what = f"its digest is {found or 'not there'}, {digest} was expected"
                 yield Finding("expected", f"run {run_id}", what)
-        if self.pruned:
-            last = select(func.max(runs.c.finished_at)).where(runs.c.id.in_(self.pruned))
-            self.pruned_until = (await self._connection.execute(last)).scalar_one()
 
 
 _READ: Final = tuple(outcome.value for outcome in Outcome if outcome.is_reading)
 _COUNTS: Final = ("planned", *_READ, "failed")
-_CHANGES: Final = {0: "edited after its seal", 1: "added after its seal", -1: "removed"}
 
 
 def _beside(left: list[Block], right: list[Block]) -> list[Block]:
     """The blocks that are on one side only."""
     return [b for b in left if b not in right] + [b for b in right if b not in left]
-
-
-def _sums(locator: str) -> tuple[int, int]:
-    try:
-        total, weighted = locator.split(".")
-        return int(total, 16), int(weighted, 16)
-    except ValueError:
-        return 0, 0
 
 
 def _pruned(content: str) -> set[str]:
@@ -339,10 +302,18 @@ def _pruned(content: str) -> set[str]:
         return set()
 
 
+def _finished_at(content: str) -> datetime:
+    try:
+        text = msgspec.json.decode(content, type=dict[str, Any])["finished_at"]
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except (KeyError, TypeError, ValueError):
+        return _LONG_AGO
+
+
 def _different_columns(now: str, sealed: str) -> list[str]:
     try:
-        ours, theirs = msgspec.json.decode(now), msgspec.json.decode(sealed)
-    except (TypeError, ValueError):
+        ours, theirs = (msgspec.json.decode(t, type=dict[str, Any]) for t in (now, sealed))
+    except ValueError:
         return ["its entry in the ledger cannot be read"]
     return [
         f"{name} is {shown(ours.get(name))}, sealed as {shown(theirs.get(name))}"

@@ -1,0 +1,104 @@
+"""Retention: whole old runs' observations go, and an entry of the ledger says which and when.
+
+What stays: the run, its coverage by lane, its blocks' digests, and every version. Only sealed runs
+whose rows still are what was sealed are pruned, so that pruning hides nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import delete, select
+
+from collector.store.control import ledger
+from collector.store.engine import Database
+from collector.store.evidence import blocks, plain, unhurried
+from collector.store.ledger import PRUNE, append, lock_head, stored_blocks
+from collector.store.schema import observation_rows, runs
+
+__all__ = ["Pruned", "prune"]
+
+_ROWS: Final = 250_000
+"""Observations deleted in one transaction, but always whole runs; about a quarter of a second."""
+
+_OBSERVATIONS: Final = "observations"
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a pruning did.
+
+    Attributes:
+        runs: ids of the runs whose observations were deleted.
+        rows: how many observations that were.
+        refused: ids of the runs whose rows are not what was sealed; nothing of theirs was deleted.
+    """
+
+    runs: tuple[int, ...]
+    rows: int
+    refused: tuple[int, ...]
+
+
+async def prune(
+    database: Database, before: datetime, *, progress: Callable[[str], None] = lambda _: None
+) -> Pruned:
+    """Delete the observations of sealed runs that finished before a time.
+
+    Every transaction deletes those of some whole runs and appends the entry that names them, so
+    that it can be stopped at any moment.
+
+    Raises:
+        UnavailableError: the database cannot be reached or written.
+    """
+    done: list[int] = []
+    refused: list[int] = []
+    rows, batch, size = 0, [], 0
+    for run_id, digest, planned in await _due(database, before):
+        progress(f"run {run_id}")
+        if not await _intact(database, run_id):
+            refused.append(run_id)
+            continue
+        batch.append((run_id, digest))
+        size += planned
+        if size >= _ROWS:
+            rows += await _delete(database, batch, before)
+            done += [run_id for run_id, _ in batch]
+            batch, size = [], 0
+    if batch:
+        rows += await _delete(database, batch, before)
+        done += [run_id for run_id, _ in batch]
+    return Pruned(tuple(done), rows, tuple(refused))
+
+
+async def _due(database: Database, before: datetime) -> Sequence[Any]:
+    some = select(observation_rows.c.run_id).where(observation_rows.c.run_id == runs.c.id)
+    query = (
+        select(runs.c.id, runs.c.digest, runs.c.planned)
+        .join(ledger, ledger.c.run_id == runs.c.id)
+        .where(runs.c.finished_at < before, runs.c.digest == ledger.c.digest, some.exists())
+        .order_by(ledger.c.seq)
+    )
+    async with database.read() as connection:
+        return (await connection.execute(query)).all()
+
+
+async def _intact(database: Database, run_id: int) -> bool:
+    async with database.read() as connection, unhurried(database, connection):
+        sealed = await stored_blocks(connection, run_id)
+        found = await blocks(connection, run_id, _OBSERVATIONS)
+    return [block for block in sealed if block.kind == _OBSERVATIONS] == found
+
+
+async def _delete(database: Database, batch: list[tuple[int, str]], before: datetime) -> int:
+    content: dict[str, Any] = {"before": plain(before), "runs": [digest for _, digest in batch]}
+    rows = 0
+    async with database.write() as connection:
+        for run_id, _ in batch:
+            statement = delete(observation_rows).where(observation_rows.c.run_id == run_id)
+            rows += (await connection.execute(statement)).rowcount
+        # The chain's end comes last: nobody who seals waits while rows are deleted.
+        head = await lock_head(connection)
+        await append(connection, head, PRUNE, msgspec.json.encode(content).decode())
+    return rows
