@@ -50,7 +50,7 @@ def change_lines(change: "Change") -> Iterator[str]:
     """A change: what happened to which image; then a line for each field, disk and list."""
     kind = click.style(change.kind, fg=_COLOURS[change.kind], bold=True)
     name = f" {value(change.name)}" if change.name else ""
-    where = f"{change.account} {change.region}/{change.image_id}"
+    where = printable(f"{change.account} {change.region}/{change.image_id}")
     yield f"{moment(change.at)} {kind} {where}{name} (run {change.run_id})"
     if change.kind == "vanished":
         return

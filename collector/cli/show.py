@@ -87,7 +87,9 @@ async def _as_of(
     """The document and the lines of an image as of a time; None: now."""
     from collector.store import reads  # noqa: PLC0415 - slow to import
 
-    found = await reads.as_of(connection, image, at or datetime.now(UTC))
+    # The clock of who collects may be ahead of this one.
+    now = max(datetime.now(UTC), image["last_checked_at"] or image["first_planned_at"])
+    found = await reads.as_of(connection, image, at or now)
     document = _record(image) | {
         "knowledge": found.knowledge.value,
         "version": _record(found.version) if found.version else None,
@@ -148,7 +150,8 @@ def _record(row: "Record") -> "Record":
 
 
 def _title(image: "Record") -> str:
-    return click.style(f"{image['account']} {image['region']}/{image['image_id']}", bold=True)
+    where = f"{image['account']} {image['region']}/{image['image_id']}"
+    return click.style(printable(where), bold=True)
 
 
 def _styled(state: str) -> str:

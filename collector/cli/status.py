@@ -1,9 +1,10 @@
 """`collector status`: whether the inventory is fresh and whole, for a check outside cron."""
 
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -69,19 +70,17 @@ def _print(status: "Status") -> None:
         )
     elif not status.accounts:
         click.echo("there is no run of the whole configuration")
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=sys.stdout, highlight=False, markup=False)
     for table in (_accounts(status), _lanes(status)):
         if table.row_count:
             console.print(table)
     if status.oldest is not None:
         oldest, read_at = status.oldest, status.oldest["last_checked_at"]
-        where = f"{oldest['account']} {oldest['region']}/{oldest['image_id']}"
-        click.echo(f"oldest reading: {moment(read_at)}, {where}")
+        click.echo(f"oldest reading: {moment(read_at)}, {_where(oldest)}")
     kinds = ", ".join(f"{count:,} {outcome}" for outcome, count in status.unread.items())
     click.echo(f"unread images: {kinds or 'none'}")
     for image in status.examples:
-        where = f"{image['account']} {image['region']}/{image['image_id']}"
-        click.echo(f"  {where}: {image['outcome']} since {moment(image['since'])}")
+        click.echo(f"  {_where(image)}: {image['outcome']} since {moment(image['since'])}")
     click.echo(f"queue: {status.queued:,} waiting or in flight, {status.dead:,} dead letters")
 
 
@@ -95,7 +94,7 @@ def _accounts(status: "Status") -> "Table":
         run = account.complete
         when = f"{run['id']}, {moment(run['finished_at'])}" if run else "never"
         age = _age(status.at - run["finished_at"]) if run else ""
-        word = "[red]stale[/red]" if account.stale else "[green]fresh[/green]"
+        word = Text("stale", "red") if account.stale else Text("fresh", "green")
         table.add_row(account.account, when, age, word, held.get(account.account, ""))
     for name in sorted(set(held) - known):
         table.add_row(name, "", "", "", held[name])
@@ -118,6 +117,10 @@ def _table(*names: str) -> "Table":
     for column in table.columns[2:]:
         column.overflow = "fold"
     return table
+
+
+def _where(image: Mapping[str, Any]) -> str:
+    return printable(f"{image['account']} {image['region']}/{image['image_id']}")
 
 
 def _age(age: timedelta) -> str:

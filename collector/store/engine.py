@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 from sqlalchemy import URL, ClauseElement, Column, Connection, Dialect, Table, event, make_url
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -190,7 +191,7 @@ class Database:
             options["connect_args"] = {"timeout": _WAIT_S, "isolation_level": None}
             if self.read_only:
                 query = {"mode": "ro", "uri": "true"}
-                url = url.set(database=f"file:{url.database}").set(query=query)
+                url = url.set(database=f"file:{quote(url.database or '')}").set(query=query)
         elif self.kind == "postgresql":
             options |= {
                 "paramstyle": "format",

@@ -1,13 +1,16 @@
 """The reading side on every database: as of a time, changes of a period, freshness."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
 
 from collector.models import LaneKey, Members, Outcome
 from collector.normalize import members
 from collector.store import changes as changes_module
-from collector.store import reads
+from collector.store import migrate, reads
 from collector.store.changes import changes, history
 from collector.store.engine import Database
 from collector.store.freshness import read_status
@@ -190,6 +193,20 @@ async def test_the_history_of_an_image_is_its_share_of_all_changes(filled):
                 one = await history(connection, found)
                 mine = [c for c in everything if (c.account, c.image_id) == ("main", image_id)]
                 assert one.changes == mine
+
+
+def test_a_file_of_any_name_is_read(sqlite_url, tmp_path):
+    """What means something in a URI means nothing in a file's name."""
+    path = tmp_path / "a b%20?mode=rwc#c.db"
+    Path(sqlite_url.removeprefix("sqlite:///")).rename(path)
+    url = URL.create("sqlite", database=str(path)).render_as_string()
+
+    async def check():
+        async with Database(url, read_only=True) as database:
+            await migrate.require_head(database)
+
+    asyncio.run(check())
+    assert list(tmp_path.iterdir()) == [path]
 
 
 async def test_status_is_judged_by_the_newest_complete_whole_run(database_url):
