@@ -64,12 +64,13 @@ def _this_boot() -> str:
 
 
 def _started(pid: int) -> int | None:
-    """Start time of a process (clock ticks since boot, proc(5)); None when there is none."""
+    """Start time of a process (clock ticks since boot, proc(5)); None when there is none alive."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    return int(stat.rpartition(")")[2].split()[19])
+    state, *rest = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else int(rest[18])  # killed, and nobody asked how it ended
 
 
 class Leases:

@@ -1,0 +1,261 @@
+"""Leases on the three databases: one holder, dead ones replaced, late ones refused."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from collector.errors import HeldError, LeaseLostError, UnavailableError
+from collector.store import leases as module
+from collector.store.control import leases as table
+from collector.store.engine import Database
+from collector.store.leases import GAP_S, SEND_S, TTL_S, Holder, Leases, holders
+
+NAMES = {"one": "ak:1", "two": "ak:2"}
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with Database(database_url) as database:
+        yield database
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets how many seconds were added to the time since boot."""
+    real, added = module.boot_time, [0.0]
+    monkeypatch.setattr(module, "boot_time", lambda: real() + added[0])
+
+    def advance(seconds: float) -> None:
+        added[0] += seconds
+
+    return advance
+
+
+async def row_of(database: Database, name: str = "ak:1") -> Any:
+    async with database.read() as connection:
+        query = select(table, database.now().label("now")).where(table.c.name == name)
+        return (await connection.execute(query)).one()
+
+
+async def change(database: Database, **values: Any) -> None:
+    async with database.write() as connection:
+        await connection.execute(update(table).where(table.c.name == "ak:1").values(**values))
+
+
+async def test_a_lease_is_taken_by_one_of_many(database: Database) -> None:
+    """Eight at once: one gets it, seven are told who has it; new, expired and released alike."""
+    for _ in range(3):
+        takers = [Leases(database, {"one": "ak:1"}) for _ in range(8)]
+        taken = await asyncio.gather(*(taker.take("one") for taker in takers))
+        winners = [t for t, got in zip(takers, taken, strict=True) if not isinstance(got, Holder)]
+        assert len(winners) == 1
+        assert [taker.held for taker in takers].count(frozenset({"one"})) == 1
+        winners[0].check()
+        await change(database, expires=database.now())
+
+
+async def test_all_accounts_or_none(database: Database) -> None:
+    """A process whose second account is held gives the first one back, and names the holder."""
+    first = Leases(database, {"two": "ak:2"})
+    assert await first.take_all() == 0.0
+    second = Leases(database, NAMES)
+    with pytest.raises(HeldError, match=rf"account two is held .* pid {os.getpid()}"):
+        await second.take_all()
+    assert second.held == frozenset()
+    assert [holder.account for holder in await holders(database)] == ["two"]
+    with pytest.raises(LeaseLostError):
+        second.check()
+    first.check()
+    third = Leases(database, {"one": "ak:1"})
+    assert 0 < await third.take_all() <= GAP_S
+
+
+async def test_a_successor_waits_a_second_after_a_release(database: Database) -> None:
+    """So that no window of a second holds the calls of both."""
+    first = Leases(database, {"one": "ak:1"})
+    await first.take_all()
+    await first.release()
+    assert await holders(database) == []
+    waits = await Leases(database, {"one": "ak:1"}).take_all()
+    assert GAP_S - 0.5 < waits <= GAP_S
+    await change(database, expires=database.now(), free_at=database.now(-GAP_S))
+    assert await Leases(database, {"one": "ak:1"}).take_all() == 0.0
+
+
+async def test_the_token_grows_with_each_taking(database: Database) -> None:
+    """Expired or released: what the predecessor wrote down as its token is good no more."""
+    old = Leases(database, {"one": "ak:1"})
+    await old.take_all()
+    await change(database, expires=database.now())
+    new = Leases(database, {"one": "ak:1"})
+    await new.take_all()
+    assert (old.token("one"), new.token("one")) == (1, 2)
+    async with database.write() as connection:
+        await new.confirm(connection, ["one"])
+        with pytest.raises(LeaseLostError):
+            await old.confirm(connection, ["one"])
+    with pytest.raises(LeaseLostError):
+        await old._renew()
+    await old.release()  # it is not its to release
+    assert (await row_of(database)).token == 2
+    assert len(await holders(database)) == 1
+
+
+async def test_an_account_that_is_not_held_cannot_be_confirmed(database: Database) -> None:
+    """Neither before it was taken nor after it was released."""
+    leases = Leases(database, NAMES)
+    await leases.take("one")
+    async with database.write() as connection:
+        await leases.confirm(connection, ["one"])
+        with pytest.raises(LeaseLostError):
+            await leases.confirm(connection, ["one", "two"])
+    await leases.release()
+    async with database.write() as connection:
+        with pytest.raises(LeaseLostError):
+            await leases.confirm(connection, ["one"])
+
+
+async def test_nothing_is_sent_long_after_a_renewal(
+    database: Database, clock: Callable[[float], None]
+) -> None:
+    """12 s after the start of the last one it is over, though the row is good for 15."""
+    leases = Leases(database, {"one": "ak:1"})
+    with pytest.raises(LeaseLostError):
+        leases.check()
+    await leases.take_all()
+    clock(SEND_S - 1)
+    leases.check()
+    await leases._renew()
+    clock(SEND_S - 1)
+    leases.check()
+    clock(1)
+    with pytest.raises(LeaseLostError):
+        leases.check()
+    row = await row_of(database)
+    assert timedelta(seconds=TTL_S - 2) < row.expires - row.now <= timedelta(seconds=TTL_S)
+
+
+async def test_a_second_account_does_not_prolong_the_first(
+    database: Database, clock: Callable[[float], None]
+) -> None:
+    """A process sends as long as the oldest of its renewals allows."""
+    leases = Leases(database, NAMES)
+    await leases.take("one")
+    clock(SEND_S - 1)
+    await leases.take("two")
+    clock(1.5)
+    with pytest.raises(LeaseLostError):
+        leases.check()
+    await leases._renew()
+    leases.check()
+
+
+async def test_renewals_go_on_and_notice_a_loss(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`keep` prolongs the row as long as it is ours, and raises once it is another's."""
+    monkeypatch.setattr(module, "RENEW_S", 0.05)
+    leases = Leases(database, {"one": "ak:1"})
+    await leases.take_all()
+    await change(database, expires=database.now(1.0))
+    keeping = asyncio.ensure_future(leases.keep())
+    async with asyncio.timeout(10):
+        while True:
+            row = await row_of(database)
+            if row.expires - row.now > timedelta(seconds=TTL_S - 2):
+                break
+    assert not keeping.done()
+    await change(database, token=9)
+    with pytest.raises(LeaseLostError, match="passed to another process"):
+        await asyncio.wait_for(keeping, 10)
+
+
+async def test_a_database_that_does_not_answer_ends_the_lease(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, clock: Callable[[float], None]
+) -> None:
+    """Renewals are tried again until sending is over; then the process stops."""
+    monkeypatch.setattr(module, "RENEW_S", 0.02)
+    tries = 0
+
+    async def fail() -> None:
+        nonlocal tries
+        tries += 1
+        clock(5.0)
+        raise UnavailableError("the database is away")
+
+    async with Database(sqlite_url) as database:
+        leases = Leases(database, {"one": "ak:1"})
+        await leases.take_all()
+        monkeypatch.setattr(leases, "_renew", fail)
+        with pytest.raises(LeaseLostError, match="the database is away"):
+            await asyncio.wait_for(leases.keep(), 20)
+        assert tries == 3
+
+
+HOLD = """
+import asyncio, sys
+from collector.store.engine import Database
+from collector.store.leases import Leases
+async def main():
+    async with Database(sys.argv[1]) as database:
+        await Leases(database, {"one": "ak:1"}).take_all()
+        print("held", flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("reaped", [True, False])
+async def test_a_dead_holder_is_replaced_at_once(database: Database, reaped: bool) -> None:
+    """Killed on this machine, its parent aware of it or not: the successor waits a second only."""
+    url = database.url.render_as_string(hide_password=False)
+    words = [sys.executable, "-c", HOLD, url]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as holder:  # noqa: ASYNC220
+        assert holder.stdout is not None
+        await asyncio.to_thread(holder.stdout.readline)
+        ours = Leases(database, {"one": "ak:1"})
+        with pytest.raises(HeldError, match=f"pid {holder.pid}"):
+            await ours.take_all()
+        holder.kill()
+        # Wait until it is dead, without reaping it.
+        await asyncio.to_thread(os.waitid, os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
+        if reaped:
+            holder.wait()
+        assert await ours.take_all() == GAP_S
+        assert ours.token("one") == 2
+
+
+async def test_a_stopped_holder_is_not_dead(database: Database) -> None:
+    """SIGSTOP keeps its lease until it expires: it may wake up and send."""
+    url = database.url.render_as_string(hide_password=False)
+    words = [sys.executable, "-c", HOLD, url]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as holder:  # noqa: ASYNC220
+        assert holder.stdout is not None
+        await asyncio.to_thread(holder.stdout.readline)
+        holder.send_signal(signal.SIGSTOP)
+        with pytest.raises(HeldError):
+            await Leases(database, {"one": "ak:1"}).take_all()
+        holder.kill()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"boot_id": "another boot"}, {"boot_id": ""}, {"pid_started": 1}, {"pid": 2**22 + 7}],
+)
+async def test_whose_death_can_be_told(database: Database, values: dict[str, Any]) -> None:
+    """Only a process of this very boot and namespace; its pid alone is not enough."""
+    await Leases(database, {"one": "ak:1"}).take_all()
+    await change(database, **values)
+    taken = await Leases(database, {"one": "ak:1"}).take("one")
+    if "boot_id" in values:
+        assert isinstance(taken, Holder)
+    else:
+        assert taken == GAP_S
