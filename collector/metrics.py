@@ -91,10 +91,8 @@ class Metrics:
         lane = (key.account, key.region)
         self._requests.labels(*lane).inc()
         self._turn.labels(*lane).observe(waited_s)
-        if attempt > 1:
-            self._retries.labels(*lane).inc()
-        if outcome is Outcome.THROTTLED:
-            self._throttled.labels(*lane).inc()
+        self._retries.labels(*lane).inc(attempt > 1)  # or by 0, so that it is there
+        self._throttled.labels(*lane).inc(outcome is Outcome.THROTTLED)
 
     def committed(self, keys: Sequence[LaneKey], results: Sequence[Result], took_s: float) -> None:
         """A batch is in the database."""

@@ -12,6 +12,7 @@ from collector.errors import Exit
 from collector.fetch import split_batches
 from collector.jdcloud.credentials import Credentials
 from collector.lanes import AbandonedError, Account
+from collector.metrics import Metrics
 from collector.models import Item, LaneKey, Outcome
 from collector.session import Session, open_session
 from collector.settings import Settings, Source
@@ -82,19 +83,39 @@ async def collect(
     *,
     stop: asyncio.Event,
     watch: Watch | None = None,
+    metrics: Metrics | None = None,
 ) -> Collected:
     """Collect once, under the leases of all accounts.
+
+    Args:
+        settings: rates, limits and endpoints.
+        database: at head.
+        keys: of at least the accounts that the order names.
+        order: what to collect.
+        stop: set by a signal.
+        watch: shows progress.
+        metrics: count what is done.
 
     Raises:
         HeldError: another process holds one of the accounts.
         UnavailableError: the database failed; the run can be resumed.
     """
     wanted = {name: keys[name] for name in order.sources.accounts}
-    async with open_session(settings, database, wanted, stop=stop) as session:
+    committed = metrics.committed if metrics is not None else None
+    on_reply = metrics.reply if metrics is not None else None
+    async with open_session(
+        settings, database, wanted, stop=stop, committed=committed, on_reply=on_reply
+    ) as session:
         wait_s = await session.leases.take_all()
         for name in wanted:
             session.serve(name, wait_s)
-        return await work(session, database, order, watch=watch)
+        if metrics is None:
+            return await work(session, database, order, watch=watch)
+        lag = session.group.create_task(metrics.watch_loop())
+        try:
+            return await work(session, database, order, watch=watch)
+        finally:
+            lag.cancel()
 
 
 async def work(

@@ -19,6 +19,7 @@ from collector.metrics import Metrics
 from collector.models import LaneKey, Outcome, Result
 from collector.queue import queue_of
 from collector.queue.database import DatabaseQueue
+from collector.queue.letters import Depth
 from collector.session import Session, open_session
 from collector.settings import Settings
 from collector.store import migrate
@@ -186,14 +187,13 @@ class Service:
             await asyncio.sleep(1.0)
 
     async def _refresh(self, session: Session) -> None:
-        self.metrics.schema(migrate.head())
         while True:
             held = session.leases.held
             self.metrics.held({name: name in held for name in self._keys})
             for account in session.accounts.values():
                 for lane in account.lanes.values():
                     self.metrics.rate(lane.key, lane.gate.rate)
-            await refresh(self.metrics, self.database, self.queue)
+            await refresh(self.metrics, self.database, await self.queue.depths())
             await asyncio.sleep(REFRESH_S)
 
     def _tried(self, session: Session, name: str, holder: Holder | None) -> None:
@@ -212,13 +212,14 @@ class Service:
             await asyncio.wait_for(self.stop.wait(), seconds)
 
 
-async def refresh(metrics: Metrics, database: Database, queue: DatabaseQueue) -> None:
-    """Read into the metrics what the database and the queue know."""
+async def refresh(metrics: Metrics, database: Database, depths: Sequence[Depth]) -> None:
+    """Put into the metrics what the database and the queue know."""
+    metrics.schema(migrate.head())
     for key, lane in (await lane_figures(database)).items():
         coverage = lane.read / lane.planned if lane.planned else 1.0
         metrics.lane(key, lane.last_success, coverage)
     found = {}
-    for depth in await queue.depths():
+    for depth in depths:
         states = ("ready", "delayed", "in_flight", "failed")
         counts = {state: getattr(depth, state) for state in states}
         found[LaneKey(depth.account, depth.region)] = (counts, depth.oldest_s)

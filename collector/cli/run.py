@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -14,6 +14,11 @@ from collector.cli import runtime
 from collector.cli.options import config_option, json_option, settings_of
 from collector.settings import Settings, Source
 from collector.sources import Selection, Sources
+
+if TYPE_CHECKING:
+    from collector.metrics import Metrics
+    from collector.run import Collected
+    from collector.store.engine import Database
 
 __all__ = ["command"]
 
@@ -93,6 +98,7 @@ async def _collect(
     as_json: bool,
 ) -> int:
     from collector.cli import progress, summary  # noqa: PLC0415 - after the quick refusals
+    from collector.metrics import Metrics  # noqa: PLC0415
     from collector.run import Order, collect, exit_code  # noqa: PLC0415
     from collector.session import load_credentials  # noqa: PLC0415
     from collector.store import migrate  # noqa: PLC0415
@@ -103,7 +109,12 @@ async def _collect(
         await migrate.create_if_empty(database)
         order = Order(sources, fresh=fresh, whole=whole)
         watch = None if quiet else progress.watch
-        collected = await collect(settings, database, keys, order, stop=stop, watch=watch)
+        metrics = Metrics() if settings.metrics.textfile else None
+        collected = await collect(
+            settings, database, keys, order, stop=stop, watch=watch, metrics=metrics
+        )
+        if metrics is not None:
+            await _write_metrics(settings, database, metrics, collected)
     run = collected.summary.run
     log.get_logger().info(
         "run_finished",
@@ -112,6 +123,22 @@ async def _collect(
     )
     summary.show(collected, as_json=as_json, quiet=quiet)
     return exit_code(collected, min_coverage=min_coverage, signal=stop.signal)
+
+
+async def _write_metrics(
+    settings: Settings, database: "Database", metrics: "Metrics", collected: "Collected"
+) -> None:
+    from collector.queue.letters import depths  # noqa: PLC0415
+    from collector.serve import refresh  # noqa: PLC0415
+
+    run = collected.summary.run
+    metrics.finished(run["trigger"], run["status"])
+    await refresh(metrics, database, await depths(database))
+    path = settings.base / settings.metrics.textfile
+    try:
+        metrics.write(path)
+    except OSError as error:  # the inventory is none the worse for it
+        log.get_logger().error("metrics_not_written", path=str(path), reason=str(error))
 
 
 def _show_plan(settings: Settings, sources: Sources, *, as_json: bool) -> int:
