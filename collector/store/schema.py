@@ -288,6 +288,8 @@ member_versions = Table(
     UniqueConstraint("image_pk", "valid_from"),
     CheckConstraint("valid_to is null or valid_to > valid_from", name="period"),
     Index("ix_member_versions_image_pk_valid_to", "image_pk", "valid_to"),
+    Index("ix_member_versions_valid_from", "valid_from"),
+    Index("ix_member_versions_valid_to", "valid_to"),
     Index("ix_member_versions_run_id", "run_id"),
     Index("ix_member_versions_closed_run_id", "closed_run_id"),
     comment="Whom an image was shared with, from when to when.",

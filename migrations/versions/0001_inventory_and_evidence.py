@@ -263,6 +263,8 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index("ix_member_versions_run_id", "member_versions", ["run_id"], unique=False)
+    op.create_index("ix_member_versions_valid_from", "member_versions", ["valid_from"])
+    op.create_index("ix_member_versions_valid_to", "member_versions", ["valid_to"])
     create_table(
         "observation_rows",
         sa.Column("run_id", sa.BigInteger(), nullable=False),
