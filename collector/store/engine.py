@@ -39,6 +39,9 @@ DRIVERS: Final = {
 _WAIT_S: Final = 10
 """How long to wait for a connection, or for another writer's lock (seconds)."""
 
+_OUTSIDE: Final = frozenset({"42501", "25006", "SQLITE_CORRUPT"})
+"""No privilege, a read-only server, a damaged file: errors that drivers do not call operational."""
+
 _NOW: Final[dict[str, str]] = {
     # SQLite's clock has milliseconds; the text has the width of every other time.
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
@@ -178,7 +181,9 @@ class Database:
         except PoolTimeoutError as error:
             raise UnavailableError(f"database {self}: no free connection in {_WAIT_S} s") from error
         except DBAPIError as error:
-            if error.connection_invalidated:
+            if getattr(error.orig, "sqlite_errorname", None) == "SQLITE_NOTADB":
+                raise ConfigurationError(f"database {self}: the file is no database") from error
+            if error.connection_invalidated or _is_outside(error.orig):
                 raise UnavailableError(f"database {self}: {_first_line(error.orig)}") from error
             raise
         except OSError as error:
@@ -288,5 +293,13 @@ def _leave_wal(path: Path) -> None:
         connection.close()
 
 
+def _is_outside(error: BaseException | None) -> bool:
+    """Whether the database refuses for reasons that are not the statement's."""
+    codes = (getattr(error, "sqlstate", None), getattr(error, "sqlite_errorname", None))
+    return not _OUTSIDE.isdisjoint(codes)
+
+
 def _first_line(error: BaseException | None) -> str:
+    if error is not None and len(error.args) == 2:  # noqa: PLR2004 - MySQL: number and text
+        error = error.args[1]
     return (str(error).strip().splitlines() or ["no reason given"])[0]

@@ -1,0 +1,82 @@
+"""A database that refuses is told in one line, as what it is, whatever its driver calls it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url, text
+
+from collector.errors import ConfigurationError, UnavailableError
+from collector.store import migrate
+from collector.store.engine import Database
+from tests.conftest import server
+
+WRITE = text("INSERT INTO lanes (account, region) VALUES ('a', 'r')")
+
+
+async def refusal(url: str) -> str:
+    """What a write is answered with."""
+    async with Database(url) as database:
+        with pytest.raises(UnavailableError) as caught:
+            async with database.write() as connection:
+                await connection.execute(WRITE)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+async def test_a_read_only_server(new_database: Callable[..., str]) -> None:
+    """A standby, or a database that an administrator made read-only."""
+    url = new_database("postgresql")
+    name = make_url(url).database
+    server("postgresql")([f"ALTER DATABASE {name} SET default_transaction_read_only = on"])
+    assert "read-only transaction" in await refusal(url)
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+async def test_a_role_without_the_privilege(new_database: Callable[..., str], kind: str) -> None:
+    """It may look and not write."""
+    url = make_url(new_database(kind))
+    role = f"reader_{url.database}"[:30] if kind == "mysql" else f"reader_{url.database}"
+    host = "@'127.0.0.1'" if kind == "mysql" else ""
+    password = "IDENTIFIED BY" if kind == "mysql" else "LOGIN PASSWORD"
+    granted = f"{url.database}.*" if kind == "mysql" else "ALL TABLES IN SCHEMA public"
+    server(kind)([f"CREATE USER {role}{host} {password} 'hush-hush'"])
+    try:
+        server(kind, url.database)([f"GRANT SELECT ON {granted} TO {role}{host}"])
+        as_role = url.set(username=role, password="hush-hush")
+        said = await refusal(as_role.render_as_string(hide_password=False))
+    finally:
+        owned = [] if kind == "mysql" else [f"DROP OWNED BY {role}"]
+        server(kind, url.database)([*owned, f"DROP USER {role}{host}"])
+    assert "denied" in said
+    assert "hush-hush" not in said
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+async def test_a_server_that_is_not_there(servers: dict[str, str | None], kind: str) -> None:
+    """Its error, without a driver's number in brackets."""
+    said = await refusal(f"{kind}://user:hush-hush@127.0.0.1:1/inventory")
+    assert "127.0.0.1" in said
+    assert "hush-hush" not in said
+    assert "(2003" not in said
+
+
+async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    """It is somebody else's: the configuration names the wrong one, and it stays as it is."""
+    path = tmp_path / "notes.txt"
+    path.write_text("dear diary\n" * 1000)
+    async with Database(f"sqlite:///{path}") as database:
+        with pytest.raises(ConfigurationError, match="is no database"):
+            await migrate.create_if_empty(database)
+    assert path.read_text() == "dear diary\n" * 1000
+
+
+async def test_a_damaged_file(sqlite_url: str) -> None:
+    """It cannot be read, which is no bug of ours."""
+    path = Path(make_url(sqlite_url).database or "")
+    content = path.read_bytes()
+    path.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
+    async with Database(sqlite_url) as database:
+        with pytest.raises(UnavailableError, match="malformed"):
+            async with database.write() as connection:
+                await connection.execute(WRITE)
