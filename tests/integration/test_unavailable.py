@@ -71,11 +71,14 @@ async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     assert path.read_text() == "dear diary\n" * 1000
 
 
-async def test_a_damaged_file(sqlite_url: str) -> None:
-    """It cannot be read, which is no bug of ours."""
-    path = Path(make_url(sqlite_url).database or "")
+def damage(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
+
+
+async def test_a_damaged_file(sqlite_url: str) -> None:
+    """It cannot be read, which is no bug of ours."""
+    damage(Path(make_url(sqlite_url).database or ""))
     async with Database(sqlite_url) as database:
         with pytest.raises(UnavailableError, match="malformed"):
             async with database.write() as connection:
