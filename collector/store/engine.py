@@ -7,11 +7,26 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
 
-from sqlalchemy import URL, ClauseElement, Column, Connection, Dialect, Table, event, make_url
+from sqlalchemy import (
+    URL,
+    ClauseElement,
+    Column,
+    Connection,
+    Dialect,
+    Table,
+    bindparam,
+    column,
+    event,
+    make_url,
+    update,
+    values,
+)
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -42,6 +57,12 @@ _WAIT_S: Final = 10
 _OUTSIDE: Final = frozenset({"42501", "25006", "SQLITE_CORRUPT"})
 """No privilege, a read-only server, a damaged file: errors that drivers do not call operational."""
 
+_ROWS: Final = 50
+"""Rows that SQLite takes with one statement; more are not faster."""
+
+_SQLITE_IS_NEW: Final = sqlite3.sqlite_version_info >= (3, 33)
+"""It knows `UPDATE … FROM`."""
+
 _NOW: Final[dict[str, str]] = {
     # SQLite's clock has milliseconds; the text has the width of every other time.
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
@@ -58,7 +79,8 @@ _LATER: Final[dict[str, str]] = {
 class Prepared:
     """A statement compiled once and run with plain tuples.
 
-    Compiling and binding by name costs more than SQLite needs to store the row.
+    Compiling and binding by name costs more than SQLite needs to store the row. So does handing the
+    interpreter lock over for every row: SQLite takes many rows with one statement.
     """
 
     def __init__(self, statement: ClauseElement, dialect: Dialect, keys: Sequence[str]) -> None:
@@ -67,11 +89,36 @@ class Prepared:
             msg = f"keys {list(keys)} are not in the statement's order {compiled.positiontup}"
             raise AssertionError(msg)
         self.sql = str(compiled)
+        self._many = dialect.name == "sqlite" and _SQLITE_IS_NEW
 
     async def run(self, connection: AsyncConnection, rows: Sequence[Values]) -> None:
         """Run the statement once for every row."""
-        if rows:
+        if rows and not self._many:
             await connection.exec_driver_sql(self.sql, rows)
+            return
+        whole = len(rows) - len(rows) % _ROWS
+        for some, size in ((rows[:whole], _ROWS), (rows[whole:], len(rows) - whole)):
+            if some:
+                starts = range(0, len(some), size)
+                values = [tuple(chain.from_iterable(some[n : n + size])) for n in starts]
+                await connection.exec_driver_sql(self._for(size), values)
+
+    def _for(self, rows: int) -> str:
+        """The statement with its one group of values repeated."""
+        before, values, after = _split_values(self.sql)
+        return f"{before}{', '.join([values] * rows)}{after}"
+
+
+@lru_cache(maxsize=64)
+def _split_values(sql: str) -> tuple[str, str, str]:
+    """The statement up to its group of values, the group, and what follows."""
+    start = sql.index("VALUES (") + len("VALUES ")
+    depth = 0
+    for end, character in enumerate(sql[start:], start + 1):
+        depth += (character == "(") - (character == ")")
+        if not depth:
+            return sql[:start], sql[start:end], sql[end:]
+    raise AssertionError(sql)
 
 
 class Database:
@@ -145,6 +192,21 @@ class Database:
     def prepare(self, statement: ClauseElement, keys: Sequence[str]) -> Prepared:
         """Compile a statement whose parameters are `keys`, in its own order."""
         return Prepared(statement, self.dialect, keys)
+
+    def prepare_update(
+        self, table: Table, names: Sequence[str], key: Sequence[str], *, only: Sequence[Any] = ()
+    ) -> Prepared:
+        """An update of the columns `names` by the columns `key`, where `only` holds."""
+        params = [*names, *(f"key_{name}" for name in key)]
+        given: Any = {name: bindparam(name) for name in params}
+        statement = update(table)
+        if self.kind == "sqlite" and _SQLITE_IS_NEW:
+            rows = values(*(column(name) for name in params), name="given")
+            table_given = rows.data([tuple(given.values())]).cte()
+            statement, given = statement.add_cte(table_given), table_given.c
+        same = [table.c[name] == given[f"key_{name}"] for name in key]
+        statement = statement.where(*same, *only).values({name: given[name] for name in names})
+        return self.prepare(statement, params)
 
     def upsert(self, table: Table, key: Sequence[str], change: dict[str, Any]) -> Any:
         """An insert that makes `change` where the row with the unique columns `key` exists."""

@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import Table, bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collector.models import Drift, LaneKey, Result
+from collector.models import Drift, Item, LaneKey, Normalized, Result
 from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS
 from collector.store.engine import Database, Prepared, Values
 from collector.store.history import Change, State
@@ -55,8 +56,9 @@ _VERSION: Final = (
     "payload",
 )
 _IMAGE: Final = tuple(column.name for column in IMAGE_COLUMNS)
-_IMAGE_TIMES: Final = tuple(c.name for c in IMAGE_COLUMNS if isinstance(c.type, UtcDateTime))
+_IMAGE_TIMES: Final = [n for n, c in enumerate(IMAGE_COLUMNS) if isinstance(c.type, UtcDateTime)]
 _DISK: Final = tuple(column.name for column in DISK_COLUMNS)
+_image_of, _disk_of = itemgetter(*_IMAGE), itemgetter(*_DISK)
 
 
 class Statements:
@@ -107,50 +109,47 @@ class Statements:
         keys: Sequence[LaneKey],
         batch: Sequence[Result],
         changes: Sequence[Change],
+        times: Sequence[Any],
     ) -> None:
-        """Write a batch of distinct images, each with its lane and its change."""
-        time = self._database.time
+        """Write a batch of distinct images, each with its lane, its change and its time."""
         observed, states, closed, opened, disks = [], [], [], [], []
-        for key, result, change in zip(keys, batch, changes, strict=True):
-            item, at = result.item, time(result.observed_at)
+        for key, result, change, at in zip(keys, batch, changes, times, strict=True):
+            item, image = result.item, result.image
             observed.append(_observation(result, at))
             if change.stale:
                 continue
             states.append((*change.state[: len(_STATE)], item.image_pk))
             if change.closes:
                 closed.append((item.run_id, at, change.confirmed_at, item.image_pk))
-            if change.opens and result.image is not None:
-                opened.append(self._version(key, result, at))
-                disks += [
-                    (item.image_pk, at, *(disk.get(name) for name in _DISK))
-                    for disk in result.image.disks
-                ]
+            if change.opens and image is not None:
+                opened.append(self._version(key, item, image, at))
+                disks += [(item.image_pk, at, *_disk_of(disk)) for disk in image.disks]
         # Rows are locked in the order of their keys, so that two writers cannot wait in a ring.
         await self._observe.run(connection, observed)
-        await self._image.run(connection, sorted(states, key=lambda row: row[-1]))
+        await self._image.run(connection, sorted(states, key=itemgetter(-1)))
         await self._close.run(connection, closed)
         await self._open.run(connection, opened)
         await self._disk.run(connection, disks)
-        await self._write_members(connection, batch, changes)
-        await self._drift.run(connection, self._drift_rows(batch))
+        await self._write_members(connection, batch, changes, times)
+        await self._drift.run(connection, _drift_rows(batch, times))
 
-    def _version(self, key: LaneKey, result: Result, at: Any) -> Values:
-        image, item = result.image, result.item
-        assert image is not None  # noqa: S101 - a version is opened by content
-        columns: dict[str, Any] = dict(image.columns)
-        for name in _IMAGE_TIMES:
-            columns[name] = self._database.time(columns.get(name))
+    def _version(self, key: LaneKey, item: Item, image: Normalized, at: Any) -> Values:
+        content = list(_image_of(image.columns))
+        for place in _IMAGE_TIMES:
+            content[place] = self._database.time(content[place])
         identity = (item.image_pk, item.run_id, key.account, key.region, at)
-        content = (columns.get(name) for name in _IMAGE)
         return (*identity, image.fingerprint, image.payload, *content)
 
     async def _write_members(
-        self, connection: AsyncConnection, batch: Sequence[Result], changes: Sequence[Change]
+        self,
+        connection: AsyncConnection,
+        batch: Sequence[Result],
+        changes: Sequence[Change],
+        times: Sequence[Any],
     ) -> None:
         closed, opened, confirmed, pins = [], [], [], []
-        for result, change in zip(batch, changes, strict=True):
+        for result, change, at in zip(batch, changes, times, strict=True):
             item, members = result.item, result.members
-            at = self._database.time(result.observed_at)
             if change.closes_members:
                 closed.append((item.run_id, at, item.image_pk))
             if members is None or members.payload is None or change.stale:
@@ -165,23 +164,6 @@ class Statements:
         await self._open_members.run(connection, opened)
         await self._member.run(connection, pins)
         await self._confirm_members.run(connection, confirmed)
-
-    def _drift_rows(self, batch: Sequence[Result]) -> list[Values]:
-        seen: dict[Drift, list[Any]] = {}
-        for result in batch:
-            for drift in result.image.drift if result.image is not None else ():
-                at = self._database.time(result.observed_at)
-                row = seen.setdefault(drift, [at, at, 0, result.item.image_id])
-                row[1] = max(row[1], at)
-                row[2] += 1
-        rows: list[Values] = []
-        for drift, (first, last, count, example) in seen.items():
-            name = "\0".join((drift.path, drift.json_type, drift.value or ""))
-            name += "\0" if drift.value is None else ""
-            digest = hashlib.sha256(name.encode()).hexdigest()
-            what = (drift.path, drift.json_type, drift.value)
-            rows.append((digest, *what, first, last, count, example))
-        return sorted(rows, key=lambda row: str(row[0]))
 
     def _compile_read(self) -> str:
         versions, members = image_versions.c, member_versions.c
@@ -199,11 +181,8 @@ class Statements:
     def _update(
         self, table: Table, names: Sequence[str], key: Sequence[str], *, only_open: bool = False
     ) -> Prepared:
-        where = [table.c[name] == bindparam(f"key_{name}") for name in key]
-        if only_open:
-            where.append(table.c.valid_to.is_(None))
-        statement = update(table).where(*where).values({n: bindparam(n) for n in names})
-        return self._database.prepare(statement, [*names, *(f"key_{name}" for name in key)])
+        only = [table.c.valid_to.is_(None)] if only_open else []
+        return self._database.prepare_update(table, names, key, only=only)
 
     def _insert(self, table: Table, names: Sequence[str]) -> Prepared:
         statement = insert(table).values({name: bindparam(name) for name in names})
@@ -233,3 +212,20 @@ def _observation(result: Result, at: Any) -> Values:
     answer = (result.http_status, result.error_code, result.error_message, result.request_id)
     measure = (result.attempts, result.duration_ms, at, members.outcome.value if members else None)
     return (result.outcome.value, *answer, *measure, item.run_id, item.lane_id, item.image_pk)
+
+
+def _drift_rows(batch: Sequence[Result], times: Sequence[Any]) -> list[Values]:
+    seen: dict[Drift, list[Any]] = {}
+    for result, at in zip(batch, times, strict=True):
+        for drift in result.image.drift if result.image is not None else ():
+            row = seen.setdefault(drift, [at, at, 0, result.item.image_id])
+            row[1] = max(row[1], at)
+            row[2] += 1
+    rows: list[Values] = []
+    for drift, (first, last, count, example) in seen.items():
+        name = "\0".join((drift.path, drift.json_type, drift.value or ""))
+        name += "\0" if drift.value is None else ""
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        what = (drift.path, drift.json_type, drift.value)
+        rows.append((digest, *what, first, last, count, example))
+    return sorted(rows, key=lambda row: str(row[0]))

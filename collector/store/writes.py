@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,7 +24,7 @@ from collector.store.statements import Statements
 
 __all__ = ["Committed", "Tally", "Writer"]
 
-BATCH: Final = 500
+BATCH: Final = 1_000
 """Items of one transaction, at most."""
 
 FLUSH_S: Final = 0.4
@@ -171,17 +171,15 @@ class Writer:
                 changes: list[Change] = []
                 if batch:
                     states = await self._statements.read_states(connection, batch)
-                    changes = [self._follow(states[r.item.image_pk], r) for r in batch]
-                    await self._statements.write(connection, keys, batch, changes)
+                    times = [self._database.time(result.observed_at) for result in batch]
+                    changes = [
+                        _follow(states[result.item.image_pk], result, at)
+                        for result, at in zip(batch, times, strict=True)
+                    ]
+                    await self._statements.write(connection, keys, batch, changes, times)
                 await self._count(connection, batch, changes, tallies)
                 if self._settle is not None:
                     await self._settle(connection, batch)
-
-    def _follow(self, state: State, result: Result) -> Change:
-        members = result.members.fingerprint if result.members is not None else None
-        fingerprint = result.image.fingerprint if result.image is not None else None
-        at = self._database.time(result.observed_at)
-        return follow(state, result.outcome, at, fingerprint, members)
 
     async def _count(
         self,
@@ -214,3 +212,9 @@ class Writer:
             where = (run_lanes.c.run_id == run_id) & (run_lanes.c.lane_id == lane_id)
             more = {run_lanes.c[kind]: run_lanes.c[kind] + n for kind, n in add.items()}
             await connection.execute(update(run_lanes).where(where).values(more))
+
+
+def _follow(state: State, result: Result, at: Any) -> Change:
+    members = result.members.fingerprint if result.members is not None else None
+    fingerprint = result.image.fingerprint if result.image is not None else None
+    return follow(state, result.outcome, at, fingerprint, members)
