@@ -11,7 +11,7 @@ from collector.cli.options import database_of
 if TYPE_CHECKING:
     from collector.store.engine import Database
 
-__all__ = ["read"]
+__all__ = ["read", "unless_stopped"]
 
 
 def read(
@@ -41,7 +41,12 @@ async def _read(
             await migrate.require_head(opened)
             return await work(opened)
 
-    working = asyncio.ensure_future(whole())
+    return await unless_stopped(stop, whole())
+
+
+async def unless_stopped(stop: runtime.Stop, work: Coroutine[Any, Any, int]) -> int:
+    """Return the work's exit code; cancelled by a signal, return 128 and its number."""
+    working = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -1,0 +1,195 @@
+"""`collector db`: migrations, retention, and the way into a database of another kind."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from collector import config, log
+from collector.cli import runtime
+from collector.cli.options import (
+    AGE,
+    config_option,
+    database_of,
+    database_option,
+    json_option,
+    settings_of,
+)
+from collector.cli.reading import unless_stopped
+from collector.cli.verify import progress_line
+from collector.errors import Exit, UsageError
+from collector.text import printable
+
+__all__ = ["command"]
+
+DIALECTS = ("sqlite", "postgresql", "mysql")
+
+
+@click.group()
+def command() -> None:
+    """Migrate, inspect, prune and copy the database."""
+
+
+@command.command()
+@config_option
+@database_option
+@click.argument("revision", default="head")
+def upgrade(config_path: Path | None, database: str | None, revision: str) -> int:
+    """Migrate up, by default to this program's revision; creates an absent database."""
+    url = database_of(config_path, database)
+    return runtime.run(lambda _: _migrate(url, revision, up=True))
+
+
+@command.command()
+@config_option
+@database_option
+@click.argument("revision")
+def downgrade(config_path: Path | None, database: str | None, revision: str) -> int:
+    """Migrate down; `base` drops every table with all that was collected."""
+    url = database_of(config_path, database)
+    return runtime.run(lambda _: _migrate(url, revision, up=False))
+
+
+async def _migrate(url: str, revision: str, *, up: bool) -> int:
+    from collector.store import migrate  # noqa: PLC0415 - slow to import
+    from collector.store.engine import Database  # noqa: PLC0415
+
+    async with Database(url) as database:
+        await (migrate.upgrade if up else migrate.downgrade)(database, revision)
+        async with database.read() as connection:
+            found = await migrate.current(connection)
+        click.echo(f"database {database} is {f'at revision {found}' if found else 'empty'}")
+    return Exit.OK
+
+
+@command.command()
+@config_option
+@database_option
+@json_option
+def status(config_path: Path | None, database: str | None, *, as_json: bool) -> int:
+    """Show revision, head and drift; the exit code is 78 unless at head without drift."""
+    url = database_of(config_path, database)
+    return runtime.run(lambda _: _status(url, as_json=as_json))
+
+
+async def _status(url: str, *, as_json: bool) -> int:
+    from collector.store import migrate  # noqa: PLC0415 - slow to import
+    from collector.store.engine import Database  # noqa: PLC0415
+
+    drift: list[str] = []
+    async with Database(url, read_only=True) as database:
+        async with database.read() as connection:
+            revision = await migrate.current(connection)
+        if revision == migrate.head():
+            drift = await migrate.drift(database)
+    good = revision == migrate.head() and not drift
+    document = {"revision": revision, "head": migrate.head(), "drift": drift, "ok": good}
+    if as_json:
+        click.echo(json.dumps(document, ensure_ascii=False))
+    else:
+        click.echo(f"revision {revision or 'none: the database is empty'}, head {migrate.head()}")
+        for line in drift:
+            click.echo(printable(f"drift: {line}"))
+        if not good:
+            what = "is not what this program made" if drift else "needs `collector db upgrade`"
+            click.echo(f"the database {what}")
+    return Exit.OK if good else Exit.CONFIGURATION
+
+
+@command.command()
+@config_option
+@database_option
+@click.option(
+    "--dialect",
+    type=click.Choice(DIALECTS),
+    help="For this kind; by default that of the configured database.",
+)
+def sql(config_path: Path | None, database: str | None, dialect: str | None) -> None:
+    """Print the DDL of a fresh database, for a DBA to run."""
+    from collector.store import migrate  # noqa: PLC0415 - slow to import
+
+    if dialect is None:
+        from collector.store.engine import Database  # noqa: PLC0415
+
+        dialect = Database(database_of(config_path, database)).kind
+    click.echo(migrate.sql(dialect), nl=False)
+
+
+@command.command()
+@config_option
+@database_option
+@click.option(
+    "--older-than",
+    type=AGE,
+    help="Prune what finished longer ago; by default [retention] observations.",
+)
+@json_option
+def prune(
+    config_path: Path | None, database: str | None, older_than: timedelta | None, *, as_json: bool
+) -> int:
+    """Delete old runs' observations; runs, coverage, digests and versions stay.
+
+    Only sealed runs whose rows are what was sealed are pruned; others are named, and the exit code
+    is 1.
+    """
+    if older_than is None:
+        settings = settings_of(config_path)
+        kept = settings.retention.observations
+        if kept is None:
+            raise UsageError("[retention] observations keeps everything; give --older-than")
+        older_than, url = timedelta(seconds=kept), database or settings.database.url
+    else:
+        url = database_of(config_path, database)
+    before = datetime.now(UTC) - older_than
+    return runtime.run(lambda stop: unless_stopped(stop, _prune(url, before, as_json=as_json)))
+
+
+async def _prune(url: str, before: datetime, *, as_json: bool) -> int:
+    from collector.store import migrate  # noqa: PLC0415 - slow to import
+    from collector.store.engine import Database  # noqa: PLC0415
+    from collector.store.prune import prune as prune_observations  # noqa: PLC0415
+
+    async with Database(url) as database:
+        await migrate.require_head(database)
+        with progress_line() as progress:
+            pruned = await prune_observations(database, before, progress=progress)
+    if as_json:
+        click.echo(json.dumps(asdict(pruned)))
+    else:
+        click.echo(f"pruned {pruned.rows:,} observations of {len(pruned.runs):,} runs")
+        for run_id in pruned.refused:
+            click.echo(f"run {run_id} is not what was sealed and stays; see `collector verify`")
+    return Exit.FINDINGS if pruned.refused else Exit.OK
+
+
+@command.command()
+@config_option
+@database_option
+@click.option("--to", "target", metavar="URL", required=True, help="An empty or absent database.")
+@json_option
+def copy(config_path: Path | None, database: str | None, target: str, *, as_json: bool) -> int:
+    """Copy everything into an empty database of any kind; every id and digest is kept.
+
+    Stop what writes first: a held account is refused. The copy is verified before it counts.
+    """
+    url = database_of(config_path, database)
+    for secret in config.passwords_of(target):
+        log.redact(secret)
+    return runtime.run(lambda stop: unless_stopped(stop, _copy(url, target, as_json=as_json)))
+
+
+async def _copy(url: str, target: str, *, as_json: bool) -> int:
+    from collector.store.copy import copy as copy_all  # noqa: PLC0415 - slow to import
+    from collector.store.engine import Database  # noqa: PLC0415
+
+    async with Database(url, read_only=True) as here, Database(target) as there:
+        with progress_line() as progress:
+            counts = await copy_all(here, there, progress=progress)
+    if as_json:
+        click.echo(json.dumps({"rows": counts}))
+    else:
+        for name, rows in counts.items():
+            click.echo(f"{rows:>12,}  {name}")
+    return Exit.OK

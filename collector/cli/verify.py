@@ -1,0 +1,121 @@
+"""`collector verify`: recomputes the tamper evidence and names what differs."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+from typing_extensions import override
+
+from collector.cli.options import config_option, database_option, json_option
+from collector.cli.reading import read
+from collector.errors import Exit
+from collector.text import printable, shown
+
+if TYPE_CHECKING:
+    from collector.store.engine import Database
+    from collector.store.rederive import Finding
+
+__all__ = ["command", "progress_line"]
+
+
+_RUN_AND_DIGEST: Final = re.compile(r"([0-9]{1,18}):([0-9a-fA-F]{64})")
+
+
+class _Expected(click.ParamType[tuple[int, str]]):
+    """A run and its digest, as a summary or a log has them."""
+
+    name = "run_id:digest"
+
+    @override
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, str]:
+        if isinstance(value, tuple):
+            return value
+        match = _RUN_AND_DIGEST.fullmatch(str(value))
+        if match is None:
+            allowed = "RUN_ID:DIGEST, where a digest has 64 hexadecimal digits"
+            self.fail(f"found {shown(value)}; allowed: {allowed}", param, ctx)
+        return int(match[1]), match[2].lower()
+
+
+@contextmanager
+def progress_line() -> Iterator[Callable[[str], None]]:
+    """A function that shows what is being done, in one line of a terminal on standard error."""
+
+    def show(text: str) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+
+    yield show
+    show("")
+
+
+@click.command()
+@config_option
+@database_option
+@click.option(
+    "--expect",
+    "expected",
+    type=_Expected(),
+    metavar="RUN_ID:DIGEST",
+    multiple=True,
+    help="A digest that was kept elsewhere: finds a chain that was rewritten whole.",
+)
+@json_option
+def command(
+    config_path: Path | None,
+    database: str | None,
+    expected: tuple[tuple[int, str], ...],
+    *,
+    as_json: bool,
+) -> int:
+    """Recompute every digest, version and state from the rows; exit 1 when anything differs."""
+
+    async def work(opened: "Database") -> int:
+        from collector.store import ledger  # noqa: PLC0415 - slow to import
+        from collector.store.verify import verify  # noqa: PLC0415
+
+        count = 0
+        unsealed: list[Finding] = []
+        last = await ledger.last(opened)
+        if as_json:
+            click.echo('{"findings": [', nl=False)
+        with progress_line() as progress:
+            async for finding in verify(opened, dict(expected), progress=progress):
+                if not finding.differs:
+                    unsealed.append(finding)
+                    continue
+                progress("")
+                if as_json:
+                    comma = ", " if count else ""
+                    click.echo(comma + json.dumps(asdict(finding), ensure_ascii=False), nl=False)
+                else:
+                    _print(finding)
+                count += 1
+        if as_json:
+            rest = {
+                "unsealed": [asdict(finding) for finding in unsealed],
+                "last": asdict(last) if last else None,
+                "ok": not count,
+            }
+            click.echo("], " + json.dumps(rest, ensure_ascii=False)[1:])
+            return Exit.FINDINGS if count else Exit.OK
+        for finding in unsealed:
+            _print(finding)
+        click.echo(f"findings: {count:,}" if count else "nothing differs")
+        if last:
+            click.echo(f"last digest: {last.run_id}:{last.digest}")
+        return Exit.FINDINGS if count else Exit.OK
+
+    return read(config_path, database, work)
+
+
+def _print(finding: "Finding") -> None:
+    click.echo(printable(f"{finding.kind}  {finding.where}: {finding.what}"))
