@@ -21,7 +21,7 @@ from collector.store.types import UtcDateTime
 from collector.store.views import VIEWS
 from collector.text import shown
 
-__all__ = ["FORMATS", "NAMES", "export", "named", "ordered"]
+__all__ = ["FORMATS", "NAMES", "csv_cell", "export", "named", "ordered"]
 
 BATCH: Final = 5_000
 """Rows held in memory, and rows of a Parquet row group."""
@@ -98,13 +98,13 @@ async def _batches(database: Database, table: Table) -> AsyncIterator[Sequence[S
 
 def _csv(table: Table, stream: BinaryIO) -> tuple[Write, Callable[[], None]]:
     def write(rows: Sequence[Sequence[Any]]) -> None:
-        stream.write("".join(",".join(map(_cell, row)) + "\n" for row in rows).encode())
+        stream.write("".join(",".join(map(csv_cell, row)) + "\n" for row in rows).encode())
 
     write([table.c.keys()])
     return write, lambda: None
 
 
-def _cell(value: Any) -> str:
+def csv_cell(value: Any) -> str:
     """A CSV cell as RFC 4180 has it."""
     match value:
         case None:

@@ -1,0 +1,212 @@
+"""`collector audit`: the rules, their findings, and their SQL to take away."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from collector import config
+from collector.cli.differences import moment
+from collector.cli.options import config_option, database_option, json_option
+from collector.cli.reading import read
+from collector.cli.tables import print_rows
+from collector.errors import Exit
+
+if TYPE_CHECKING:
+    from collector.audit.catalogue import Rule, Values
+    from collector.audit.runner import Finding
+    from collector.store.engine import Database
+
+__all__ = ["command"]
+
+SHOWN: Final = 20
+"""Findings of a rule that the table shows; the other formats have them all."""
+
+_SEVERITIES: Final = ("info", "low", "medium", "high")
+_COLUMNS: Final = ("rule", "severity", "account", "region", "image_id", "reason", "run_id")
+_COLOURS: Final = {"high": "red", "medium": "yellow", "low": "cyan", "info": "blue"}
+
+_Values = Mapping[str, "Values"]
+_Writer = tuple[Callable[["Rule", "Finding"], None], Callable[[Counter[str]], None]]
+
+
+@click.group()
+def command() -> None:
+    """Run the audit rules, or print their SQL."""
+
+
+@command.command("list")
+@config_option
+@json_option
+def list_rules(config_path: Path | None, *, as_json: bool) -> int:
+    """List the rules with their parameters, the most severe first."""
+    import msgspec  # noqa: PLC0415 - slow to import
+
+    from collector.audit.catalogue import choose  # noqa: PLC0415
+
+    values = _parameters(config_path)
+    if as_json:
+        documents = [
+            {
+                n: getattr(rule, n)
+                for n in ("id", "severity", "title", "rationale", "remedy", "source")
+            }
+            | {"parameters": values[rule.id]}
+            for rule in choose(())
+        ]
+        click.echo(msgspec.json.encode(documents))
+        return Exit.OK
+    rows = [
+        (rule.severity, rule.id, rule.title, _settings_line(values[rule.id])) for rule in choose(())
+    ]
+    print_rows(("severity", "rule", "title", "parameters"), rows)
+    return Exit.OK
+
+
+@command.command("sql")
+@config_option
+@click.argument("rule_id", metavar="RULE")
+def print_sql(config_path: Path | None, rule_id: str) -> int:
+    """Print a rule's SQL, parameters filled in, as sqlite3, psql and mariadb run it."""
+    from collector.audit.catalogue import choose  # noqa: PLC0415
+    from collector.audit.runner import portable_sql  # noqa: PLC0415
+
+    (rule,) = choose((rule_id,))
+    values, now = _parameters(config_path)[rule.id], datetime.now(UTC)
+    click.echo(f"-- {rule.title} ({rule.severity}), as of {moment(now)}")
+    if values:
+        click.echo(f"-- {_settings_line(values)}")
+    click.echo(portable_sql(rule, values, now))
+    return Exit.OK
+
+
+@command.command()
+@config_option
+@database_option
+@click.option("--rule", "rule_ids", metavar="ID", multiple=True, help="Run this rule; repeatable.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(_SEVERITIES),
+    help="Exit with 1 when there is a finding of this severity or a higher one.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("table", "json", "csv")),
+    default="table",
+    show_default=True,
+    help=f"The table shows {SHOWN} findings of a rule; json and csv have them all.",
+)
+@json_option
+def run(
+    config_path: Path | None,
+    database: str | None,
+    rule_ids: tuple[str, ...],
+    fail_on: str | None,
+    form: str,
+    *,
+    as_json: bool,
+) -> int:
+    """Run the rules on the database, all or some."""
+    from collector.audit.catalogue import choose  # noqa: PLC0415
+
+    rules, values = choose(rule_ids), _parameters(config_path, database)
+
+    async def work(opened: "Database") -> int:
+        from collector.audit.runner import audit  # noqa: PLC0415 - slow to import
+
+        counts, now = Counter[str](), datetime.now(UTC)
+        write, close = _FORMATS["json" if as_json else form](rules, values, now)
+        async with aclosing(audit(opened, rules, values, now)) as findings:
+            async for rule, finding in findings:
+                counts[rule.id] += 1
+                write(rule, finding)
+        close(counts)
+        severe = _SEVERITIES[_SEVERITIES.index(fail_on) :] if fail_on else ()
+        found = any(counts[rule.id] for rule in rules if rule.severity in severe)
+        return Exit.FINDINGS if found else Exit.OK
+
+    return read(config_path, database, work)
+
+
+def _parameters(config_path: Path | None, database: str | None = None) -> _Values:
+    """Every rule's parameters; without a configuration, those of the environment alone."""
+    from collector.audit.catalogue import parameters  # noqa: PLC0415
+
+    env = os.environ
+    named = config_path is not None or env.get("COLLECTOR_CONFIG")
+    needless = database is not None or env.get("COLLECTOR_DATABASE__URL")
+    if not named and (needless or not any(place.exists() for place in config.PLACES)):
+        config_path = Path(os.devnull)
+    return parameters(config.load(config_path, env=env).audit)
+
+
+def _settings_line(values: "Values") -> str:
+    return ", ".join(f"{name} = {value}" for name, value in values.items())
+
+
+def _table(rules: "Sequence[Rule]", _values: _Values, _now: datetime) -> _Writer:
+    shown: dict[str, list[Finding]] = {rule.id: [] for rule in rules}
+
+    def write(rule: "Rule", finding: "Finding") -> None:
+        if len(shown[rule.id]) < SHOWN:
+            shown[rule.id].append(finding)
+
+    def close(counts: Counter[str]) -> None:
+        by_severity = dict.fromkeys(reversed(_SEVERITIES), 0)
+        for rule in rules:
+            by_severity[rule.severity] += counts[rule.id]
+            if not shown[rule.id]:
+                continue
+            head = click.style(f"{rule.severity} {rule.id}", fg=_COLOURS[rule.severity])
+            click.echo(f"{head}: {rule.title}")
+            print_rows(("account", "region", "image", "reason", "run"), shown[rule.id])
+            if more := counts[rule.id] - len(shown[rule.id]):
+                where = f"collector audit run --rule {rule.id} --format csv"
+                click.echo(f"… and {more:,} more: {where}")
+            click.echo("")
+        parts = ", ".join(f"{count:,} {severity}" for severity, count in by_severity.items())
+        click.echo(f"{counts.total():,} findings of {len(rules)} rules: {parts}")
+
+    return write, close
+
+
+def _json(rules: "Sequence[Rule]", values: _Values, now: datetime) -> _Writer:
+    import msgspec  # noqa: PLC0415 - slow to import
+
+    encode, separator = msgspec.json.encode, b""
+
+    def write(rule: "Rule", finding: "Finding") -> None:
+        nonlocal separator
+        row = dict(zip(_COLUMNS, (rule.id, rule.severity, *finding), strict=True))
+        click.echo(separator + b"\n" + encode(row), nl=False)
+        separator = b","
+
+    def close(counts: Counter[str]) -> None:
+        summary = [
+            {"id": rule.id, "severity": rule.severity, "title": rule.title}
+            | {"parameters": values[rule.id], "findings": counts[rule.id]}
+            for rule in rules
+        ]
+        click.echo(b'],\n"rules":' + encode(summary) + b"}")
+
+    click.echo(b'{"at":' + encode(now) + b',"findings":[', nl=False)
+    return write, close
+
+
+def _csv(_rules: "Sequence[Rule]", _values: _Values, _now: datetime) -> _Writer:
+    from collector.export import csv_cell  # noqa: PLC0415 - slow to import
+
+    def write(rule: "Rule", finding: "Finding") -> None:
+        click.echo(",".join(map(csv_cell, (rule.id, rule.severity, *finding))))
+
+    click.echo(",".join(_COLUMNS))
+    return write, lambda _: None
+
+
+_FORMATS: Final = {"table": _table, "json": _json, "csv": _csv}
