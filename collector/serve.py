@@ -80,6 +80,7 @@ class Service:
         self._keys = keys
         self._heard = time.monotonic()
         self._checked = False
+        self._left: dict[str, int] = {}
 
     async def run(self) -> None:
         """Work until stopped; what can heal is waited for.
@@ -142,13 +143,15 @@ class Service:
             settle=self.queue.settle,
             committed=self._committed,
             on_reply=self._replied,
+            left=self._left,
         ) as session:
             await self.queue.connect(session.leases)
             tasks = [
                 session.group.create_task(task)
-                for task in (self.queue.watch(), self._supervise(session), self._refresh(session))
+                for task in (self.queue.watch(), self._supervise(session))
             ]
             async with asyncio.TaskGroup() as workers:
+                workers.create_task(self._refresh(session))
                 for name in self._keys:
                     worker = Worker(
                         session,
@@ -187,14 +190,14 @@ class Service:
             await asyncio.sleep(1.0)
 
     async def _refresh(self, session: Session) -> None:
-        while True:
+        while not self.stop.is_set():
             held = session.leases.held
             self.metrics.held({name: name in held for name in self._keys})
             for account in session.accounts.values():
                 for lane in account.lanes.values():
                     self.metrics.rate(lane.key, lane.gate.rate)
             await refresh(self.metrics, self.database, await self.queue.depths())
-            await asyncio.sleep(REFRESH_S)
+            await self.wait(REFRESH_S)
 
     def _tried(self, session: Session, name: str, holder: Holder | None) -> None:
         """A lease was tried: from the first one on the service is ready."""

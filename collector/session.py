@@ -135,6 +135,7 @@ async def open_session(
     settle: Callable[[AsyncConnection, Sequence[Result]], Awaitable[None]] | None = None,
     committed: Committed | None = None,
     on_reply: OnReply | None = None,
+    left: dict[str, int] | None = None,
 ) -> AsyncIterator[Session]:
     """Work for the accounts in `keys`, once their leases are taken (`session.leases`).
 
@@ -149,8 +150,9 @@ async def open_session(
         settle: see `Writer`.
         committed: see `Writer`.
         on_reply: see `Account`.
+        left: see `Leases`.
     """
-    leases = Leases(database, {name: account.key_id for name, account in keys.items()})
+    leases = Leases(database, {name: account.key_id for name, account in keys.items()}, left)
     writer = Writer(database, leases, settle=settle, committed=committed)
     api = settings.api
     try:

@@ -79,10 +79,18 @@ class Leases:
     Args:
         database: where the rows are.
         names: account → lease name (`ak:…`, of its access key).
+        left: account → token of what this process could not give back; kept by the caller, so that
+            its next leases need not wait for those to run out.
     """
 
-    def __init__(self, database: Database, names: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        names: Mapping[str, str],
+        left: dict[str, int] | None = None,
+    ) -> None:
         self._database = database
+        self._left = left if left is not None else {}
         self._names = dict(names)
         self._tokens: dict[str, int] = {}
         self._send_until = 0.0
@@ -145,7 +153,7 @@ class Leases:
                     return Holder(account, name, "it was taken just now")
                 token, wait_s = 1, 0.0
             else:
-                died = row.expires > row.now and self._is_dead(row)
+                died = row.expires > row.now and (self._is_dead(row) or self._is_left(row))
                 if row.expires > row.now and not died:
                     return Holder(account, name, row.holder, row.expires)
                 token = row.token + 1
@@ -199,12 +207,15 @@ class Leases:
         self._send_until = 0.0
         if not tokens:
             return
+        self._left.update(tokens)
         async with self._database.write() as connection:
             for account, token in sorted(tokens.items()):
                 free = {"expires": self._database.now(), "free_at": self._database.now(GAP_S)}
                 await connection.execute(
                     update(leases).where(self._is(self._names[account], token)).values(free)
                 )
+        for account in tokens:
+            del self._left[account]
 
     async def _renew(self) -> None:
         began, tokens = boot_time(), dict(self._tokens)
@@ -228,6 +239,11 @@ class Leases:
         """Whether the holder was a process of this very machine that is no more."""
         here = self._identity["boot_id"]
         return bool(here) and row.boot_id == here and _started(row.pid) != row.pid_started
+
+    def _is_left(self, row: Any) -> bool:
+        """Whether an earlier session of this very process left it behind."""
+        mine = all(getattr(row, name) == value for name, value in self._identity.items())
+        return mine and self._left.get(row.account) == row.token
 
     @staticmethod
     def _is(name: str, token: int) -> Any:
