@@ -4,6 +4,7 @@ Only describeImage can say that an image is absent: an id that a batch leaves ou
 in one is asked for singly before anything is concluded.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -23,6 +24,9 @@ BATCH_IDS: Final = 100
 
 BATCH_CHARS: Final = 6_000
 """Characters of a batch's query; the gateway refuses addresses over 8 KiB."""
+
+BREATH: Final = 10
+"""Images of a batch that are read before other work of the event loop has its turn."""
 
 _UNDECIDED: Final = frozenset(
     {Outcome.THROTTLED, Outcome.TIMEOUT, Outcome.NETWORK_ERROR, Outcome.SERVER_ERROR}
@@ -108,7 +112,9 @@ class Fetcher:
             await self._batch(lane, items[middle:], before=answer)
             return
         missing = []
-        for item in items:
+        for number, item in enumerate(items, 1):
+            if not number % BREATH:
+                await asyncio.sleep(0)
             image = (images or {}).get(item.image_id)
             if image is None:
                 missing.append(item)

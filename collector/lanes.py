@@ -28,8 +28,8 @@ OnReply = Callable[[LaneKey, Outcome, int, float], None]
 GIVE_UP_AFTER: Final = 20
 """A lane is given up after so many items in a row that ended without any answer."""
 
-PARKED: Final = 1_000
-"""Items of a lane that may wait for a retry while new ones are begun."""
+BEGUN: Final = 2_000
+"""Items of a lane that are begun and not ended, those that wait for a retry included, at most."""
 
 _UNAUTHORIZED: Final = 401
 _SILENCE: Final = (Outcome.NETWORK_ERROR, Outcome.TIMEOUT)
@@ -74,7 +74,7 @@ class Lane:
         self.key: LaneKey = gate.key
         self.gate = gate
         self.slots = asyncio.Semaphore(concurrency)
-        self.room = asyncio.Semaphore(concurrency + PARKED)
+        self.room = asyncio.Semaphore(BEGUN)
         self.counts: Counter[Outcome] = Counter()
         self.given_up = False
         self.calm = asyncio.Event()
@@ -86,6 +86,11 @@ class Lane:
         self.counts[outcome] += 1
         self._silent = self._silent + 1 if outcome in _SILENCE else 0
         self.given_up = self.given_up or self._silent >= GIVE_UP_AFTER
+
+    def leave(self, items: Sequence[Item]) -> None:
+        """Make room for as many others."""
+        for _ in items:
+            self.room.release()
 
     def reopen(self) -> None:
         """Try again what was given up."""
@@ -176,13 +181,14 @@ class Account:
                     lane.calm.clear()
                 try:
                     for items in split(page):
-                        await lane.room.acquire()
+                        for _ in items:
+                            await lane.room.acquire()
                         if not urgent:
                             await lane.calm.wait()
                         await lane.slots.acquire()
                         if not self.is_open(lane):
                             lane.slots.release()
-                            lane.room.release()
+                            lane.leave(items)
                             return
                         group.create_task(self._begin(lane, items, process))
                 finally:
@@ -200,7 +206,7 @@ class Account:
         except AbandonedError:
             pass  # the plan still has the items as `not_attempted`
         finally:
-            lane.room.release()
+            lane.leave(items)
 
     async def request(
         self, lane: Lane, call: Call, tally: Tally, *, has_slot: bool = False

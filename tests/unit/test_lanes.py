@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from collector.jdcloud.protocol import Call, Reply, describe_image
-from collector.lanes import GIVE_UP_AFTER, PARKED, AbandonedError, Account, Answer, Lane
+from collector.lanes import BEGUN, GIVE_UP_AFTER, AbandonedError, Account, Answer, Lane
 from collector.models import Item, Outcome
 from collector.store.writes import Tally
 from tests.support.endpoint import REGION, Endpoint, error, items, pages, serving
@@ -59,7 +59,7 @@ class Work:
 
 def idle(lane: Lane, concurrency: int) -> bool:
     """Whether no slot and no room of a lane is taken."""
-    return (lane.slots._value, lane.room._value) == (concurrency, concurrency + PARKED)
+    return (lane.slots._value, lane.room._value) == (concurrency, BEGUN)
 
 
 def test_a_waiting_retry_holds_neither_slot_nor_turn() -> None:
@@ -304,7 +304,7 @@ def test_what_is_begun_and_not_ended_is_bounded() -> None:
             feed = account.feed(lane, plan(), lambda page: [(i,) for i in page], work.process)
             working = asyncio.ensure_future(feed)
             await asyncio.sleep(30)
-            assert read <= 16 + PARKED + 100
+            assert read <= BEGUN + 100
             working.cancel()
             await asyncio.wait((working,))
 
