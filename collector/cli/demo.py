@@ -3,6 +3,8 @@
 import json
 import secrets
 import tempfile
+from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -110,6 +112,7 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
         configuration.write_text(text)
         code = await _collect(stop, configuration)
     if stop.signal is None:
+        await _audit(f"sqlite:///{database}")
         await _answer(f"sqlite:///{database}")
         click.echo(f"The database, simulated data and all, is {database}; look around in it:")
         click.echo(f"  collector audit run --database sqlite:///{database}")
@@ -137,6 +140,22 @@ async def _collect(stop: runtime.Stop, configuration: Path) -> int:
             )
     summary.show(collected, as_json=False, quiet=False)
     return exit_code(collected, min_coverage=1.0, signal=stop.signal)
+
+
+async def _audit(url: str) -> None:
+    from collector.audit.catalogue import choose, parameters  # noqa: PLC0415 - slow to import
+    from collector.audit.runner import audit  # noqa: PLC0415
+    from collector.cli.tables import print_rows  # noqa: PLC0415
+    from collector.store.engine import Database  # noqa: PLC0415
+
+    counts: Counter[str] = Counter()
+    rules = choose(())
+    async with Database(url, read_only=True) as database:
+        async for rule, _ in audit(database, rules, parameters({}), datetime.now(UTC)):
+            counts[rule.id] += 1
+    click.echo(f"\nThe audit: {counts.total():,} findings of {len(rules)} rules\n")
+    found = [(r.severity, r.id, counts[r.id], r.title) for r in rules if counts[r.id]]
+    print_rows(("severity", "rule", "findings", "title"), found)
 
 
 async def _answer(url: str) -> None:
