@@ -138,7 +138,7 @@ class Database:
 
     @override
     def __str__(self) -> str:
-        return self.url.render_as_string(hide_password=True)
+        return self.url.set(drivername=self.kind).render_as_string(hide_password=True)
 
     @property
     def path(self) -> Path | None:
