@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Delete,
     Update,
@@ -36,7 +37,7 @@ from collector.store.leases import Leases
 from collector.store.plan import Plan, lane_id
 from collector.store.schema import images, lanes, observation_rows
 
-__all__ = ["CHUNK", "DatabaseQueue", "Flight"]
+__all__ = ["CHUNK", "FREE", "DatabaseQueue", "Flight"]
 
 CHUNK: Final = 1_000
 """Ids added in one transaction."""
@@ -49,7 +50,8 @@ MAX_RETRY_S: Final = 86_400.0
 
 _q = queue_items.c
 _WAITS: Final = (_q.dead_at.is_(None), _q.token.is_(None))
-_FREE: Final[dict[str, Any]] = {"token": None, "started_at": None, "again": false()}
+FREE: Final[dict[str, Any]] = {"token": None, "started_at": None, "again": false()}
+"""Of an item that waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ class DatabaseQueue:
                 less = {"deliveries": _q.deliveries - 1}
                 await connection.execute(update(queue_items).where(*where).values(less))
             statement = update(queue_items).where(_q.lane_id.in_(of_account), _q.token.is_not(None))
-            await connection.execute(statement.values(_FREE))
+            await connection.execute(statement.values(self._freed()))
             text = f"its process ended in the last of {self._max_deliveries} deliveries"
             dead = {
                 "dead_at": self._database.now(),
@@ -144,9 +146,8 @@ class DatabaseQueue:
 
     async def due(self, account: str, run_id: int = 0) -> list[LaneKey]:
         """The lanes that have something to take, leaving out what the run had already."""
-        some = select(_q.id).where(
-            _q.lane_id == lanes.c.id, *self._takable(run_id), *self._of_table()
-        )
+        takable = self._takable(run_id, lanes.c.account, lanes.c.region)
+        some = select(_q.id).where(_q.lane_id == lanes.c.id, *takable)
         query = select(lanes.c.region).where(
             lanes.c.account == account, some.correlate(lanes).exists()
         )
@@ -159,21 +160,25 @@ class DatabaseQueue:
         async with self._database.write() as connection:
             await self._leases.confirm(connection, [key.account])
             lane = await lane_id(self._database, connection, key)
-            query = (
-                select(_q.image_id, _q.deliveries)
-                .where(_q.lane_id == lane, *self._takable(plan.run_id), *self._of_table())
-                .order_by(_q.ready_at, _q.id)
-                .limit(limit)
-            )
-            rows = (await connection.execute(query)).all()
+            rows = await self._choose(connection, plan.run_id, key, lane, limit)
             ids = await self._start(connection, plan.run_id, key, lane, rows)
-        return await self._planned(plan, key, ids)
-
-    async def _planned(self, plan: Plan, key: LaneKey, ids: Sequence[str]) -> list[Item]:
         if not ids:
             return []
         await plan.add(key, ids, datetime.now(UTC))
         return await plan.items(key, ids)
+
+    async def _choose(
+        self, connection: AsyncConnection, run_id: int, key: LaneKey, lane: int, limit: int
+    ) -> list[tuple[str, int]]:
+        """What to begin: image ids, each with its deliveries so far."""
+        query = (
+            select(_q.image_id, _q.deliveries)
+            .where(_q.lane_id == lane, *self._takable(run_id, key.account, key.region))
+            .order_by(_q.ready_at, _q.id)
+            .limit(limit)
+        )
+        rows = (await connection.execute(query)).all()
+        return [(image_id, deliveries) for image_id, deliveries in rows]
 
     async def _start(
         self,
@@ -195,22 +200,22 @@ class DatabaseQueue:
             self._flying[lane, image_id] = Flight(run_id, key, token, deliveries)
         return list(begun)
 
-    def _takable(self, run_id: int) -> tuple[ColumnElement[bool], ...]:
+    def _takable(
+        self, run_id: int, account: str | Column[str], region: str | Column[str]
+    ) -> tuple[ColumnElement[bool], ...]:
         had = (
             select(observation_rows.c.run_id)
             .join(images, images.c.id == observation_rows.c.image_pk)
             .where(
                 observation_rows.c.run_id == run_id,
                 observation_rows.c.lane_id == _q.lane_id,
+                images.c.account == account,
+                images.c.region == region,
                 images.c.image_id == _q.image_id,
             )
-            .correlate(queue_items)
+            .correlate(queue_items, lanes)
         )
         return (*_WAITS, _q.ready_at <= self._database.now(), ~had.exists())
-
-    def _of_table(self) -> tuple[ColumnElement[bool], ...]:
-        """Which rows are nobody else's: with a broker, some wait there."""
-        return ()
 
     async def settle(self, connection: AsyncConnection, results: Sequence[Result]) -> None:
         """Acknowledge what is read and send back what failed, in the transaction of the results."""
@@ -235,8 +240,12 @@ class DatabaseQueue:
             for statement in self._failed(lane, token, deliveries):
                 await connection.execute(statement, rows)
 
+    def _freed(self) -> dict[str, Any]:
+        """What becomes of an item that was cut."""
+        return FREE
+
     def _anew(self) -> dict[str, Any]:
-        return {**_FREE, "deliveries": 0, "ready_at": self._database.now(), "last_outcome": None}
+        return {**FREE, "deliveries": 0, "ready_at": self._database.now(), "last_outcome": None}
 
     def _failed(self, lane: int, token: int, deliveries: int) -> list[Update]:
         mine = update(queue_items).where(
@@ -248,10 +257,10 @@ class DatabaseQueue:
         }
         if deliveries < self._max_deliveries:
             pause = min(RETRY_S * 2.0 ** min(deliveries - 1, 64), MAX_RETRY_S)
-            later = {**_FREE, **why, "ready_at": self._database.now(pause)}
+            later = {**FREE, **why, "ready_at": self._database.now(pause)}
             return [mine.values(later)]
         asked_again = mine.where(_q.again == true()).values({**self._anew(), **why})
-        dead = mine.values({**_FREE, **why, "dead_at": self._database.now()})
+        dead = mine.values({**FREE, **why, "dead_at": self._database.now()})
         return [asked_again, dead]
 
     def committed(self, results: Sequence[Result]) -> None:
@@ -272,7 +281,7 @@ class DatabaseQueue:
 
     def _return(self, lane: int, image_id: str, flight: Flight) -> Update | Delete:
         where = self._where(lane, flight.token, [image_id])
-        values = {**_FREE, "deliveries": _q.deliveries - 1}
+        values = {**FREE, "deliveries": _q.deliveries - 1}
         return update(queue_items).where(*where).values(values)
 
     async def depths(self) -> list[Depth]:

@@ -1,0 +1,237 @@
+"""The queue on RabbitMQ, with its retries and dead letters in each kind of database."""
+
+import asyncio
+import os
+import uuid
+from contextlib import asynccontextmanager
+
+import aio_pika
+import pytest
+
+from collector import config
+from collector.errors import UnavailableError
+from collector.models import LaneKey, Outcome
+from collector.queue import queue_of
+from collector.queue.letters import dead_letters
+from collector.store.engine import Database
+from tests.integration.test_queue_database import KEY, OTHER, Worker, now_due, rows
+from tests.support.proxy import proxied
+from tests.support.service import configuration, until
+
+URL = os.environ.get("COLLECTOR_TEST_RABBITMQ", "amqp://guest:guest@127.0.0.1:5672/")
+
+
+@pytest.fixture
+async def broker():
+    """Skips where there is no broker; deletes the test's queues at the end."""
+    prefix = f"collector-test-{uuid.uuid4().hex[:12]}"
+    try:
+        connection = await aio_pika.connect(URL, timeout=5)
+    except OSError as error:
+        if os.environ.get("COLLECTOR_REQUIRE_SERVICES") == "1":
+            raise
+        pytest.skip(f"{URL}: {error}")
+    yield prefix
+    channel = await connection.channel()
+    for key in (KEY, OTHER):
+        await channel.queue_delete(f"{prefix}.{key.account}.{key.region}")
+    await connection.close()
+
+
+@pytest.fixture
+def settings_of(tmp_path, broker):
+    def make(database_url, url=URL):
+        path = configuration(tmp_path, "http://127.0.0.1:1", database_url, queue=url)
+        text = path.read_text().replace(f'name = "{tmp_path.name}"', f'name = "{broker}"')
+        path.write_text(text + "\n")
+        return config.load(path, env={"COLLECTOR_QUEUE__MAX_DELIVERIES": "2"})
+
+    return make
+
+
+@asynccontextmanager
+async def worker(settings, database_url):
+    async with Database(database_url) as database:
+        w = Worker(database)
+        w.queue = queue_of(settings, database)
+        w.writer._settle = w.queue.settle
+        acknowledging = asyncio.create_task(w.queue._acknowledge())
+        try:
+            yield await w.begin()
+        finally:
+            acknowledging.cancel()
+            await w.queue.close()
+            await w.leases.release()
+
+
+async def add(settings, ids, key=KEY):
+    async with Database(settings.database.url) as database:
+        queue = queue_of(settings, database)
+        await queue.add(key, ids)
+        await queue.close()
+
+
+async def take(w, count, key=KEY):
+    """Take until so many are in flight: messages arrive when they like."""
+    items: list = []
+
+    async def more():
+        await w.queue.due("default", w.plan.run_id)
+        items.extend(await w.take(count - len(items), key))
+        return len(items) >= count
+
+    await until(more)
+    return items
+
+
+async def ready(settings, key=KEY):
+    async with Database(settings.database.url) as database:
+        queue = queue_of(settings, database)
+        try:
+            return await queue._count(key)
+        finally:
+            await queue.close()
+
+
+async def test_read_is_acknowledged_with_the_commit(settings_of, database_url):
+    """A message leaves the broker when, and only when, the result of its item is committed."""
+    settings = settings_of(database_url)
+    ids = [f"img-{n}" for n in range(20)]
+    await add(settings, ids)
+    assert await ready(settings) == 20
+    async with worker(settings, database_url) as w:
+        items = await take(w, 20)
+        assert sorted(item.image_id for item in items) == sorted(ids)
+        assert await rows(w.database, "deliveries") == [(1,)] * 20
+        await w.end(items[:15])
+        assert len(await rows(w.database, "id")) == 5
+    assert await ready(settings) == 5
+
+
+async def test_cut_comes_again_once(settings_of, database_url):
+    """What a lost session had in flight is redelivered, and the table does not double it."""
+    settings = settings_of(database_url)
+    await add(settings, ["img-a"])
+    async with worker(settings, database_url) as w:
+        await take(w, 1)
+        await w.queue.close()
+        await w.leases.release()
+        await w.begin()
+        items = await take(w, 1)
+        assert await rows(w.database, "deliveries") == [(1,)]
+        assert await w.take() == []
+        await w.end(items)
+        assert await rows(w.database, "id") == []
+    assert await ready(settings) == 0
+
+
+async def test_failures_move_to_the_table(settings_of, database_url):
+    """A failed delivery waits in the database for its retry, and dies there."""
+    settings = settings_of(database_url)
+    await add(settings, ["img-a"])
+    async with worker(settings, database_url) as w:
+        await w.end(await take(w, 1), Outcome.TIMEOUT)
+        await until(w.queue._done.empty)
+        await now_due(w.database)
+        await w.open()
+        await w.end(await take(w, 1), Outcome.TIMEOUT)
+        letters = [one async for one in dead_letters(w.database)]
+        assert [(one["image_id"], one["deliveries"]) for one in letters] == [("img-a", 2)]
+    assert await ready(settings) == 0
+
+    await add(settings, ["img-a"])
+    async with worker(settings, database_url) as w:
+        items = await take(w, 1)
+        assert await rows(w.database, "deliveries", "dead_at") == [(1, None)]
+        await w.end(items)
+
+
+async def test_not_attempted_goes_back(settings_of, database_url):
+    """What was begun and not asked for waits with its message, at no cost."""
+    settings = settings_of(database_url)
+    await add(settings, ["img-a", "img-b"])
+    async with worker(settings, database_url) as w:
+        items = await take(w, 2)
+        await w.end(items[:1])
+        await w.queue.give_back(w.plan.run_id)
+        assert await rows(w.database, "id") == []
+        await w.open()
+        assert len(await take(w, 1)) == 1
+    assert await ready(settings) == 1
+
+
+async def test_the_same_id_twice(settings_of, database_url):
+    """Messages of one id that wait together are one item; a later one is the next run's."""
+    settings = settings_of(database_url)
+    await add(settings, ["img-a", "img-a", "img-b"])
+    async with worker(settings, database_url) as w:
+        await until(lambda: len(w.queue._lanes[KEY].waiting.get("img-a", ())) == 2)
+        items = await take(w, 2)
+        await add(settings, ["img-a"])
+        await until(lambda: w.queue._lanes[KEY].waiting)
+        await w.end(items)
+        assert await w.queue.due("default", w.plan.run_id) == []
+        await w.open()
+        assert await w.queue.due("default", w.plan.run_id) == [KEY]
+        await w.end(await take(w, 1))
+    assert await ready(settings) == 0
+
+
+async def test_what_is_no_id_is_buried(settings_of, broker, database_url):
+    """A message that cannot be read is a dead letter with its reason, and stops nothing."""
+    settings = settings_of(database_url)
+    await add(settings, ["img-a"])
+    connection = await aio_pika.connect(URL)
+    async with connection:
+        exchange = (await connection.channel()).default_exchange
+        for body in (b"\xff\x00 no id", b'{"id": 1}'):
+            message = aio_pika.Message(body)
+            await exchange.publish(message, routing_key=f"{broker}.{KEY.account}.{KEY.region}")
+    async with worker(settings, database_url) as w:
+
+        async def buried():
+            await w.queue.due("default")
+            return [one async for one in dead_letters(w.database)]
+
+        letters = await until(buried)
+        while len(letters) < 2:
+            letters = await buried()
+        assert {one["last_outcome"] for one in letters} == {"invalid_message"}
+        assert any("no image id: found" in one["last_error"] for one in letters)
+        await w.end(await take(w, 1))
+    assert await ready(settings) == 0
+
+
+async def test_new_lanes_are_consumed(settings_of, sqlite_url, monkeypatch):
+    """A lane that is added while the worker runs is found."""
+    monkeypatch.setattr("collector.queue.rabbitmq.NEW_LANES_S", 0.0)
+    settings = settings_of(sqlite_url)
+    async with worker(settings, sqlite_url) as w:
+        await add(settings, ["img-a"], OTHER)
+        (item,) = await take(w, 1, OTHER)
+        assert item.image_id == "img-a"
+
+
+async def test_lost_connection_ends_the_session(settings_of, sqlite_url):
+    """When the broker goes away, whoever watches the queue is told."""
+    async with proxied("127.0.0.1", 5672) as proxy:
+        settings = settings_of(sqlite_url, f"amqp://guest:guest@127.0.0.1:{proxy.port}/")
+        async with worker(settings, sqlite_url) as w:
+            watching = asyncio.create_task(w.queue.watch())
+            await asyncio.sleep(0)
+            await proxy.cut()
+            with pytest.raises(ExceptionGroup) as caught:
+                await asyncio.wait_for(watching, 10)
+            assert caught.group_contains(UnavailableError)
+
+
+async def test_unreachable_broker(settings_of, sqlite_url):
+    """A broker that is not there is one line, without its password."""
+    settings = settings_of(sqlite_url, "amqp://user:hidden@127.0.0.1:1/")
+    async with Database(sqlite_url) as database:
+        queue = queue_of(settings, database)
+        with pytest.raises(UnavailableError) as caught:
+            await queue.add(LaneKey("default", "cn-north-1"), ["img-a"])
+        assert "hidden" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+        await queue.close()
