@@ -5,7 +5,6 @@ It is a JSON object with the columns' names in alphabetical order, without those
 nullable column may be added later and changes no line. Renaming a column changes every line.
 """
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -30,6 +29,7 @@ from collector.store.schema import (
     run_lanes,
     runs,
 )
+from collector.store.stream import pages
 
 __all__ = [
     "KINDS",
@@ -37,7 +37,6 @@ __all__ = [
     "Lines",
     "OpenBlock",
     "blocks",
-    "pages",
     "plain",
     "raw",
     "run_line",
@@ -47,9 +46,6 @@ __all__ = [
 
 BLOCK: Final = 4_096
 """Rows of a block; a few more when the last key has several."""
-
-PAGE: Final = 1_024
-"""Rows read at once; turning them into lines takes 3 to 5 ms."""
 
 
 def raw(column: ColumnElement[Any], name: str | None = None) -> ColumnElement[Any]:
@@ -216,19 +212,6 @@ async def unhurried(database: Database, connection: AsyncConnection) -> AsyncIte
         yield
     finally:
         await connection.exec_driver_sql(f"PRAGMA cache_size = {size}")
-
-
-async def pages(
-    connection: AsyncConnection, query: Select[Any], **values: Any
-) -> AsyncIterator[Sequence[Any]]:
-    """The rows of a query, some at a time; other work of the event loop gets its turn between."""
-    result = await connection.stream(query.execution_options(yield_per=PAGE), values)
-    try:
-        async for page in result.partitions():
-            yield page
-            await asyncio.sleep(0)
-    finally:
-        await result.close()
 
 
 async def scan(

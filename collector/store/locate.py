@@ -7,9 +7,10 @@ from zlib import crc32
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collector.store.evidence import Block, OpenBlock, pages, scan
+from collector.store.evidence import Block, OpenBlock, scan
 from collector.store.rederive import Finding
 from collector.store.schema import images, lanes
+from collector.store.stream import pages
 
 __all__ = ["locate"]
 

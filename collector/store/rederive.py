@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collector.models import Outcome
 from collector.normalize import NotCanonical, fingerprint, members, normalize
 from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS
-from collector.store.evidence import pages, plain, raw
+from collector.store.evidence import plain, raw
 from collector.store.schema import (
     disk_attachments,
     image_members,
@@ -32,6 +32,7 @@ from collector.store.schema import (
     observation_rows,
     runs,
 )
+from collector.store.stream import pages
 from collector.text import shown
 
 __all__ = ["Finding", "history", "member_lists", "orphans", "readings", "versions"]

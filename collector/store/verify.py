@@ -20,7 +20,6 @@ from collector.store.evidence import (
     KINDS,
     Block,
     blocks,
-    pages,
     raw,
     run_line,
     unhurried,
@@ -29,6 +28,7 @@ from collector.store.ledger import FIRST, PRUNE, RUN, chain, stored_blocks, stri
 from collector.store.locate import locate
 from collector.store.rederive import Finding
 from collector.store.schema import image_versions, observation_rows, run_lanes, runs
+from collector.store.stream import pages
 from collector.text import shown
 
 __all__ = ["Finding", "examine", "verify"]
