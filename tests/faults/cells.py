@@ -1,0 +1,180 @@
+"""The fault matrix as data: what the program must make of each fault at each stage of its work.
+
+The tests take their parameters from here, and `docs/faults.md` is made of it (`python -m
+tests.faults.cells > docs/faults.md`); a test compares the two.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+__all__ = ["ANSWERS", "CALLS", "DATABASE", "ENDPOINT", "PROCESS", "SERVICE", "Cell", "document"]
+
+
+class Cell(NamedTuple):
+    """The stated result of one fault at one stage.
+
+    Attributes:
+        code: the exit code of the run that meets the fault.
+        outcome: what the hit items, calls or runs end as.
+        note: what a reader should know besides.
+    """
+
+    code: int
+    outcome: str
+    note: str = ""
+
+
+CALLS: Final = ("single", "batch", "listing", "members")
+"""describeImage, describeImages by ids, describeImages by source, describeImageMembers."""
+
+_OUTCOMES: Final = {
+    "denied": ("403",),
+    "throttled": ("429", "quota"),
+    "server_error": ("500", "502", "503", "504", "no_request_id"),
+    "network_error": ("reset", "disconnect"),
+    "timeout": ("hang", "slow_loris"),
+    "invalid_response": (
+        *("400", "404", "html", "empty", "malformed", "deep", "huge", "no_image", "null_image"),
+        *("wrong_id", "nan", "surrogate", "truncate", "content_length", "gzip_bomb", "redirect"),
+    ),
+    "present": ("duplicate_keys", "big_number", "string_number", "nul", "many_disks", "close")
+    + ("slow",),
+}
+
+_OF_IMAGES: Final = frozenset({"wrong_id", "nan", "surrogate", "no_image", "null_image"})
+"""They spoil an image object, which describeImageMembers has none of."""
+
+MEANING: Final[Mapping[str, str]] = {
+    "400": "error 400 INVALID_ARGUMENT",
+    "401": "error 401: the key is refused",
+    "403": "error 403",
+    "404": "a gateway's 404, which names no image",
+    "429": "error 429 RATE_LIMIT, to every attempt",
+    "quota": "error 429 QUOTA_EXCEEDED",
+    "500": "error 500",
+    "502": "error 502, a proxy's HTML",
+    "503": "error 503",
+    "504": "error 504",
+    "no_request_id": "an error without requestId",
+    "html": "HTML under status 200",
+    "empty": "an empty body",
+    "malformed": "JSON that is cut off",
+    "deep": "100,000 levels of nesting",
+    "huge": "a body of 64 MiB",
+    "no_image": "a result without an image",
+    "null_image": "an image that is null",
+    "wrong_id": "another image's id",
+    "duplicate_keys": "a key that comes twice",
+    "nan": "NaN for a number",
+    "big_number": "a number over 64 bits",
+    "string_number": "a number sent as text",
+    "surrogate": "half of a surrogate pair",
+    "nul": "NUL in a name",
+    "many_disks": "10,000 disks",
+    "reset": "connection reset",
+    "disconnect": "connection closed without an answer",
+    "close": "connection closed behind an answer",
+    "truncate": "half of a body",
+    "content_length": "a wrong content-length",
+    "hang": "no answer",
+    "slow": "a late answer, in time",
+    "slow_loris": "a byte now and then",
+    "gzip_bomb": "a gzip bomb",
+    "redirect": "a redirect to another name",
+}
+
+
+def _cells(fault: str, outcome: str) -> dict[str, Cell]:
+    fine, undecided = outcome == "present", outcome not in ("present", "invalid_response", "denied")
+    silent = outcome in ("network_error", "timeout")
+    listed = fine or fault == "wrong_id"
+    listed = listed and fault != "many_disks"  # eight images of 10,000 disks are over the size
+    fine_members = fine or fault in _OF_IMAGES
+    batch = Cell(0, "present", "" if fine else "asked singly")
+    if undecided:
+        batch = Cell(69 if silent else 3, outcome, "all ids of the call")
+    listing = Cell(0, "listed") if listed else Cell(3, "failed", "the known are read")
+    members = Cell(0, "present") if fine_members else Cell(3, outcome, "the image present")
+    single = Cell(0 if fine else 3, outcome)
+    return {"single": single, "batch": batch, "listing": listing, "members": members}
+
+
+ANSWERS: Final[Mapping[str, Mapping[str, Cell]]] = {
+    "401": {
+        "single": Cell(3, "denied", "the account's others not_attempted"),
+        "batch": Cell(77, "denied", "all ids of the call"),
+        "listing": Cell(77, "failed", "all not_attempted"),
+        "members": Cell(3, "denied", "the image present, others not_attempted"),
+    },
+    **{fault: _cells(fault, outcome) for outcome, faults in _OUTCOMES.items() for fault in faults},
+}
+"""Fault of an answer → call that it hits → result: of the image, of the list, of the members."""
+
+ENDPOINT: Final[Mapping[str, Cell]] = {
+    "connection refused": Cell(69, "network_error", "after 20 in a row not_attempted"),
+    "name does not resolve": Cell(69, "network_error"),
+    "certificate self-signed": Cell(69, "network_error", "one attempt each, nothing sent"),
+    "certificate of another name": Cell(69, "network_error", "one attempt each, nothing sent"),
+    "plain http from a TLS port": Cell(69, "network_error"),
+    "all down: reset": Cell(69, "network_error"),
+    "all down: 503": Cell(3, "server_error"),
+    "one region down": Cell(3, "network_error", "given up after 20; the other region whole"),
+    "429 storm: the limit is half of ours": Cell(0, "present", "the rate is lowered"),
+    "429 storm: nothing is let through": Cell(3, "throttled"),
+    "clock an hour wrong": Cell(77, "denied", "the others not_attempted"),
+    "key expired in mid-run": Cell(3, "denied", "the read is kept, the others not_attempted"),
+    "key expired before": Cell(77, "denied", "the others not_attempted"),
+}
+"""Fault of the endpoint as a whole → result."""
+
+_OPEN: Final = ("opening", "planning", "writing", "finishing", "sealing")
+_SAME: Final = {stage: Cell(69, "resumed") for stage in ("writing", "finishing")}
+_LOST: Final = {
+    "opening": Cell(69, "nothing written"),
+    "planning": Cell(69, "closed; planned anew"),
+    **_SAME,
+    "sealing": Cell(69, "sealed by the next"),
+}
+
+DATABASE: Final[Mapping[str, Mapping[str, Cell]]] = {
+    "locked longer than we wait": {**_LOST, "opening": Cell(0, "reading needs no lock")}
+    | {"opening": Cell(69, "nothing written")},
+    "locked for a moment": {stage: Cell(0, "waited") for stage in _OPEN if stage != "writing"},
+    "disk full": _LOST,
+    "no byte more may be written": _LOST,
+    "file read-only": {"opening": Cell(69, "nothing written")},
+    "schema too old": {"opening": Cell(78, "nothing written; names the command")},
+    "schema too new": {"opening": Cell(78, "nothing written; names the command")},
+    "connections killed (PostgreSQL)": {
+        "opening": Cell(0, "connects again"),
+        "planning": Cell(0, "connects again"),
+        "writing": Cell(69, "resumed"),
+        "finishing": Cell(0, "connects again"),
+        "sealing": Cell(0, "connects again"),
+    },
+    "connections killed (MariaDB)": {
+        "opening": Cell(0, "connects again"),
+        "planning": Cell(0, "connects again"),
+        "writing": Cell(69, "resumed"),
+        "finishing": Cell(0, "connects again"),
+        "sealing": Cell(0, "connects again"),
+    },
+}
+"""Fault of the database → stage → result; a stage that is missing cannot have the fault."""
+
+PROCESS: Final[Mapping[str, Mapping[str, Cell]]] = {}
+SERVICE: Final[Mapping[str, Cell]] = {}
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def document() -> str:
+    """The whole of `docs/faults.md`."""
+    return ""
+
+
+if __name__ == "__main__":
+    print(document(), end="")  # noqa: T201

@@ -1,0 +1,165 @@
+"""A small inventory with a past, and what must be true of it whatever went wrong."""
+
+import asyncio
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
+
+from sqlalchemy import text
+
+from collector.simulator.faults import Faults
+from collector.simulator.server import Simulator
+from collector.store.engine import Database
+from collector.store.verify import verify
+from tests.support.site import simulated
+
+__all__ = [
+    "HIT",
+    "IDS",
+    "REGION",
+    "Image",
+    "canonical",
+    "check",
+    "exact",
+    "history",
+    "rest",
+    "strike",
+    "world",
+]
+
+REGION: Final = "cn-north-1"
+HIT: Final = ("img-hit-steady", "img-hit-changed", "img-hit-deleted")
+IDS: Final = (*HIT, "img-steady-1", "img-steady-2", "img-steady-3", "img-changed", "img-deleted")
+
+
+class Image(NamedTuple):
+    """One image as the database has it; `outcome` and `members` are those of the last run."""
+
+    state: str
+    payload: str | None
+    checked: Any
+    outcome: str | None
+    members: str | None
+    observations: int
+
+
+@contextmanager
+def world(**options: Any) -> Iterator[Simulator]:
+    """A simulator with eight private images, four of them shared."""
+    with simulated(**{"images": 0, "regions": (REGION,), **options}) as simulator:
+        for number, image_id in enumerate(IDS):
+            permission = "specifiedUsers" if number % 2 else "ownerOnly"
+            simulator.add(
+                REGION,
+                image_id,
+                imageSource="private",
+                name=image_id,
+                launchPermission=permission,
+                sizeMB=100 + number,
+            )
+        yield simulator
+
+
+def history(simulator: Simulator) -> None:
+    """What happens between the first collection and the one that meets a fault."""
+    for image_id in IDS:
+        if "changed" in image_id:
+            simulator.change(REGION, image_id, sizeMB=9999)
+        if "deleted" in image_id:
+            simulator.delete(REGION, image_id)
+
+
+def canonical(image: Mapping[str, Any]) -> str:
+    """Canonical JSON by another library than the program's."""
+    return json.dumps(image, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def call_of(path: str) -> tuple[str, str]:
+    """Which call an address is, and the image it names."""
+    match = re.fullmatch(r"/v1/regions/[^/]+/images(?:/([^/?]+)(/members)?)?(?:\?(.*))?", path)
+    assert match is not None, path
+    if match[1]:
+        return "members" if match[2] else "single", unquote(match[1])
+    return "listing" if "imageSource=" in (match[3] or "") else "batch", ""
+
+
+def strike(
+    simulator: Simulator, fault: str, call: str, hit: Collection[str] = HIT, **settings: Any
+) -> None:
+    """From now on a call is answered with a fault, if it names one of the images or none."""
+    calm = replace(simulator.faults, shares=())
+    struck = replace(calm, shares=((fault, 1.0),), **settings)
+
+    async def intercept(request: Any) -> None:
+        found, image_id = call_of(request.raw_path)
+        # Read by the simulator in this same turn of the loop.
+        simulator.faults = struck if found == call and (not image_id or image_id in hit) else calm
+
+    simulator.intercept = intercept
+
+
+def exact(simulator: Simulator, found: Mapping[str, Image], ids: Collection[str] = IDS) -> None:
+    """Images that were read are as the simulator shows them."""
+    for image_id in ids:
+        truth, image = simulator.image(REGION, image_id), found[image_id]
+        assert image.state == ("gone" if truth is None else "present"), image_id
+        assert image.payload == (None if truth is None else canonical(truth)), image_id
+
+
+def rest(simulator: Simulator) -> None:
+    """No more faults."""
+    simulator.intercept, simulator.faults = None, Faults()
+
+
+def check(url: str) -> dict[str, Image]:
+    """What the database has, after everything that must hold in any database was looked at.
+
+    One observation an item in every run, an open version for the present and none for the gone, no
+    gone image without a 404, and evidence that verifies.
+    """
+
+    async def read() -> dict[str, Image]:
+        async with Database(url, read_only=True) as database:
+            findings = [finding async for finding in verify(database)]
+            async with database.read() as connection:
+                rows = (await connection.execute(text(_IMAGES))).all()
+                doubled = (await connection.execute(text(_DOUBLED))).all()
+                odd = (await connection.execute(text(_ODD))).all()
+                unproved = (await connection.execute(text(_UNPROVED))).all()
+        assert findings == []
+        assert doubled == []
+        assert odd == []
+        assert unproved == []
+        return {image_id: Image(*rest) for image_id, *rest in rows}
+
+    return asyncio.run(read())
+
+
+_IMAGES = """
+SELECT i.image_id, i.state, v.payload, i.last_checked_at, o.outcome, r.members_outcome,
+       (SELECT count(*) FROM observation_rows n WHERE n.image_pk = i.id)
+FROM images i
+LEFT JOIN image_versions v ON v.image_pk = i.id AND v.valid_to IS NULL
+LEFT JOIN observations o ON o.image_id = i.image_id AND o.region = i.region
+     AND o.account = i.account AND o.run_id = (SELECT max(id) FROM runs)
+LEFT JOIN observation_rows r ON r.run_id = o.run_id AND r.image_pk = i.id
+"""
+_DOUBLED = """
+SELECT run_id, account, region, image_id FROM observations
+GROUP BY run_id, account, region, image_id HAVING count(*) > 1
+"""
+_ODD = """
+SELECT i.image_id, i.state FROM images i
+LEFT JOIN image_versions v ON v.image_pk = i.id AND v.valid_to IS NULL
+GROUP BY i.id, i.image_id, i.state
+HAVING count(v.id) <> max(CASE WHEN i.state = 'present' THEN 1 ELSE 0 END)
+"""
+_UNPROVED = """
+SELECT i.image_id FROM images i WHERE i.state = 'gone' AND NOT EXISTS (
+    SELECT 1 FROM observation_rows o
+    WHERE o.image_pk = i.id AND o.outcome = 'not_found' AND o.http_status = 404)
+"""
