@@ -1,10 +1,13 @@
 """When a request may leave: within the rates of its lane and its account, in fair turns.
 
-No window of one second ever holds more than a lane's or an account's rate, on the sender's clock.
-Each `Gate` is two throttles of asyncio-throttle: slots of 100 ms, which spread the requests, and a
-guard over the whole second, which is the promise. A lane's gate and its account's open together:
-waiting for one and then for the other lets requests pile up behind the second. So one `Dispatcher`
-an account takes turns over its lanes, and passes over those that are closed or have nothing to do.
+No window of one second ever holds more than a lane's or an account's rate, on the sender's clock,
+by the moment at which a request really leaves: making a connection, or a busy loop, may delay it
+after its turn. So a turn counts as under way until it is told that the request left, and for a
+second after that. Each `Gate` is two throttles of asyncio-throttle: slots of 100 ms, which spread
+the requests, and a guard over the whole second, which is the promise. A lane's gate and its
+account's open together: waiting for one and then for the other lets requests pile up behind the
+second. So one `Dispatcher` an account takes turns over its lanes, and passes over those that are
+closed or have nothing to do.
 """
 
 import asyncio
@@ -21,7 +24,7 @@ from collector.models import LaneKey
 __all__ = ["AdaptiveRate", "Dispatcher", "Gate", "LaneGate"]
 
 GUARD_MARGIN_S = 0.01
-"""A request leaves up to this long after its turn (seconds); the guard's window is longer by it."""
+"""The guard's window is longer by this (seconds): for clocks, and for what the network jitters."""
 
 SLOTS_PER_S = 10
 """Into how many parts a second is divided to spread its requests."""
@@ -58,10 +61,30 @@ _OPEN_S = 1e-6
 
 
 class _Window(Throttler):
-    """A sliding log of asyncio-throttle that also tells how long it stays closed."""
+    """A sliding log of asyncio-throttle that also tells how long it stays closed.
+
+    What is under way stands at its end with a time that never passes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self._under_way = 0
+
+    def hold(self) -> None:
+        """What was acquired last is under way until `left`."""
+        self._task_logs[-1] = inf
+        self._under_way += 1
+
+    def left(self, now: float) -> None:
+        """One of those that were under way left."""
+        self._task_logs[len(self._task_logs) - self._under_way] = now
+        self._under_way -= 1
 
     def wait_s(self) -> float:
-        """Return the seconds until it opens, 0.0 when it is open: then `acquire` does not wait."""
+        """Return the seconds until it opens, 0.0 when it is open: then `acquire` does not wait.
+
+        While too many are under way nobody knows: infinite.
+        """
         self.flush()  # type: ignore[no-untyped-call]  # the library is partly typed
         excess = len(self._task_logs) - self.rate_limit
         if excess < 0:
@@ -82,7 +105,7 @@ class Gate:
     def __init__(self, rate: float, *, not_before: float = -inf) -> None:
         self.not_before = not_before
         self.rate = self.maximum = rate
-        self._slots, self._guard = _Window(1), _Window(1)
+        self._slots, self._guard = _Window(), _Window()
         self._windows = (self._slots, self._guard) if rate else ()
         if rate:
             self.set_rate(rate)
@@ -99,7 +122,7 @@ class Gate:
         self._guard.period = max(1.0, self._guard.rate_limit / self.rate) + GUARD_MARGIN_S
 
     def wait_s(self) -> float:
-        """Return the seconds until the gate opens, 0.0 when it is open."""
+        """Return the seconds until the gate opens, 0.0 when it is open; infinite: see `_Window`."""
         longest = 0.0
         for window in self._windows:
             longest = max(longest, window.wait_s())
@@ -108,15 +131,16 @@ class Gate:
         return longest
 
     async def take(self) -> None:
-        """Pass a gate that is open, without suspending."""
+        """Pass a gate that is open, without suspending; `left` follows, always."""
         for window in self._windows:
             await window.acquire()  # type: ignore[no-untyped-call]  # as above
+        if self._windows:
+            self._guard.hold()
 
-    async def acquire(self) -> None:
-        """Wait until the gate is open and pass it; an open one is passed without suspending."""
-        while (wait := self.wait_s()) > 0:  # noqa: ASYNC110 - nothing but time opens it
-            await asyncio.sleep(wait)
-        await self.take()
+    def left(self, now: float) -> None:
+        """What passed the gate left, or will not leave any more."""
+        if self._windows:
+            self._guard.left(now)
 
 
 class AdaptiveRate:
@@ -219,6 +243,7 @@ class Dispatcher:
         self._on_grant = on_grant
         self._queue: list[LaneGate] = []  # those with waiters, the least recently served first
         self._wake = asyncio.Event()
+        self._blind = False  # somebody waits for what is under way, not for a time
 
     def lane(self, key: LaneKey, rate: float, *, adaptive: bool = False) -> LaneGate:
         """Make a lane of this account."""
@@ -227,8 +252,8 @@ class Dispatcher:
     async def turn(self, lane: LaneGate) -> float:
         """Wait until a request of the lane may leave; return the time of its turn.
 
-        The caller holds its concurrency slot and sends at once: the turn is spent, even when the
-        caller is cancelled after it was given. A caller cancelled before costs nothing.
+        The caller holds its concurrency slot, sends at once, and tells `left` exactly once,
+        whatever becomes of the request. A caller cancelled before its turn costs nothing.
         """
         if not self._queue and not lane.wait_s() and not self.account.wait_s():
             return await self._grant(lane)
@@ -237,7 +262,20 @@ class Dispatcher:
             self._queue.append(lane)
             self._wake.set()
         lane.waiters.append(waiter)
-        return await waiter
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():  # the turn was given, and is spent
+                self.left(lane)
+            raise
+
+    def left(self, lane: LaneGate) -> None:
+        """The request of a turn left just now, or will not leave any more."""
+        now = time.monotonic()
+        lane.left(now)
+        self.account.left(now)
+        if self._blind:
+            self._wake.set()
 
     async def run(self) -> None:
         """Give turns until cancelled; belongs beside the lanes in their task group."""
@@ -247,9 +285,13 @@ class Dispatcher:
             while await self._round():
                 pass
             alarm = None
-            if self._queue:
-                pause = max(self.account.wait_s(), min(lane.wait_s() for lane in self._queue))
-                alarm = loop.call_later(max(pause, _TICK_S), self._wake.set)
+            waits = [lane.wait_s() for lane in self._queue]
+            if waits:
+                account_s = self.account.wait_s()
+                self._blind = inf in (account_s, *waits)
+                pause = max(account_s, min(waits))
+                if pause != inf:
+                    alarm = loop.call_later(max(pause, _TICK_S), self._wake.set)
             try:
                 await self._wake.wait()
             finally:

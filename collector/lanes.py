@@ -97,6 +97,21 @@ class Lane:
         self.given_up, self._silent = False, 0
 
 
+class _Departure:
+    """Tells the gates once that a request left, or will not leave."""
+
+    __slots__ = ("_dispatcher", "_gate")
+
+    def __init__(self, dispatcher: Dispatcher, gate: LaneGate) -> None:
+        self._dispatcher = dispatcher
+        self._gate: LaneGate | None = gate
+
+    def __call__(self) -> None:
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            self._dispatcher.left(gate)
+
+
 class Account:
     """One account at work: its lanes share a dispatcher, credentials and fate.
 
@@ -231,13 +246,17 @@ class Account:
             try:
                 asked = time.monotonic()
                 granted = await self.dispatcher.turn(lane.gate)
-                if not self.is_open(lane):
-                    if answer is None or self.stopping:
-                        raise AbandonedError
-                    return answer
-                tally.requests += 1
-                tally.retries += 1 if answer else 0
-                reply = await self._client.send(call, self._signer)
+                departure = _Departure(self.dispatcher, lane.gate)
+                try:
+                    if not self.is_open(lane):
+                        if answer is None or self.stopping:
+                            raise AbandonedError
+                        return answer
+                    tally.requests += 1
+                    tally.retries += 1 if answer else 0
+                    reply = await self._client.send(call, self._signer, departure)
+                finally:
+                    departure()
             finally:
                 lane.slots.release()
             answer = Answer(reply, 1, granted, time.monotonic(), datetime.now(UTC)).after(answer)

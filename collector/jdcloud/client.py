@@ -7,6 +7,7 @@ would pass no gate, reuse its nonce and be counted nowhere.
 
 import ssl
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from os import urandom
@@ -52,6 +53,7 @@ _HEADERS = {
     "User-Agent": f"collector/{__version__}",
 }
 _OK = 200
+_on_departure: ContextVar[Callable[[], None] | None] = ContextVar("on_departure", default=None)
 
 
 class Signer:
@@ -165,12 +167,20 @@ class Client:
             return None
         return (date.replace(tzinfo=date.tzinfo or UTC) - arrived).total_seconds()
 
-    async def send(self, call: Call, account: Signer) -> Reply:
+    async def send(
+        self, call: Call, account: Signer, on_departure: Callable[[], None] | None = None
+    ) -> Reply:
         """Make one attempt.
+
+        Args:
+            call: what to ask.
+            account: who asks, and where.
+            on_departure: called when the bytes go out; never when none do.
 
         Raises:
             LeaseLostError: the guard's; nothing was sent.
         """
+        _on_departure.set(on_departure)
         url, headers = account.request(call, now=datetime.now(UTC), nonce=urandom(16).hex())
         status: int | None = None
         received: Mapping[str, str] = {}
@@ -210,6 +220,8 @@ class Client:
         if self._guard is not None:
             self._guard()
         self.requests += 1
+        if (tell := _on_departure.get()) is not None:
+            tell()
 
 
 class _Connector(TCPConnector):

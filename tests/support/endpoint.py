@@ -67,11 +67,15 @@ class Endpoint:
         self.members: dict[str, list[str]] = {}
         self.script = script
         self.latency_s = latency_s
+        self.connect_s = 0.0
         self.asked: list[Asked] = []
         self.in_flight = self.most_in_flight = 0
         self._times: dict[Call, int] = {}
 
-    async def send(self, call: Call, account: str) -> Reply:
+    async def send(self, call: Call, account: str, on_departure: Callable[[], None]) -> Reply:
+        if self.connect_s:
+            await asyncio.sleep(self.connect_s)
+        on_departure()
         self.asked.append(Asked(time.monotonic(), call, account))
         self._times[call] = self._times.get(call, 0) + 1
         self.in_flight += 1

@@ -107,6 +107,22 @@ def at(port: int) -> Signer:
     return Signer(KEYS, f"http://127.0.0.1:{port}")
 
 
+async def test_a_departure_is_told_when_the_bytes_go_out() -> None:
+    """Once for each request that leaves; never for one that finds no connection."""
+    told: list[int] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        assert len(told) == 1
+        return web.Response(text=ANSWER)
+
+    async with client() as sender, endpoint(answer) as signer:
+        refused = await sender.send(CALL, at(1), lambda: told.append(sender.requests))
+        assert refused.outcome is Outcome.NETWORK_ERROR
+        reply = await sender.send(CALL, signer, lambda: told.append(sender.requests))
+        assert reply.outcome is Outcome.PRESENT
+    assert told == [1]
+
+
 async def test_a_signed_get() -> None:
     """A request is one GET whose signature the official signer, given what arrived, repeats."""
     seen: list[web.Request] = []

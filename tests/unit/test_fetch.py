@@ -283,11 +283,11 @@ def test_an_answer_is_dated_by_its_arrival() -> None:
         arrivals: list[datetime] = []
 
         class Late(Endpoint):
-            async def send(self, call: Call, account: str) -> Reply:
+            async def send(self, call: Call, *rest: Any) -> Reply:
                 if call.name == "describeImageMembers":
                     # Real time passes between the answers: dates are of the wall clock.
                     await asyncio.to_thread(waiting.wait, 0.02)
-                reply = await super().send(call, account)
+                reply = await super().send(call, *rest)
                 if call.name == "describeImages":
                     arrivals.append(datetime.now(UTC))
                 return reply

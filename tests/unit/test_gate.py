@@ -24,6 +24,21 @@ def key(region: str) -> LaneKey:
     return LaneKey("default", region)
 
 
+async def turn(dispatcher: Dispatcher, lane: LaneGate) -> float:
+    """A turn whose request leaves at once."""
+    granted_at = await dispatcher.turn(lane)
+    dispatcher.left(lane)
+    return granted_at
+
+
+async def acquire(gate: Gate) -> None:
+    """Wait until a gate is open and pass it at once."""
+    while (wait := gate.wait_s()) > 0:  # noqa: ASYNC110 - nothing but time opens it
+        await asyncio.sleep(wait)
+    await gate.take()
+    gate.left(time.monotonic())
+
+
 def most(times: Sequence[float], window_s: float = 1.0) -> int:
     """The most of the times within any window, both of its ends included."""
     best = first = 0
@@ -54,7 +69,7 @@ class Fleet:
 
         async def work() -> None:
             while True:
-                await self.dispatcher.turn(gate)
+                await turn(self.dispatcher, gate)
                 await asyncio.sleep(latency_s)
 
         self._work += [work] * workers
@@ -186,7 +201,7 @@ def test_requests_of_a_lane_go_in_order():
         lane = dispatcher.lane(key("a"), 5)
 
         async def request(number: int) -> None:
-            await dispatcher.turn(lane)
+            await turn(dispatcher, lane)
             order.append(number)
 
         runner = asyncio.create_task(dispatcher.run())
@@ -203,7 +218,7 @@ def test_requests_of_a_lane_go_in_order():
 def test_an_open_gate_is_passed_without_suspending():
     """The dispatcher relies on it: several gates are passed as one."""
     gate = Gate(10)
-    passing = gate.acquire()
+    passing = acquire(gate)
 
     with pytest.raises(StopIteration):
         passing.send(None)
@@ -213,10 +228,10 @@ def test_an_open_gate_is_passed_without_suspending():
 def test_a_turn_that_is_free_needs_no_dispatcher():
     """When nobody waits and all is open, a turn is given at once."""
     dispatcher = Dispatcher(16)
-    turn = dispatcher.turn(dispatcher.lane(key("a"), 10))
+    passing = turn(dispatcher, dispatcher.lane(key("a"), 10))
 
     with pytest.raises(StopIteration) as given_at:
-        turn.send(None)
+        passing.send(None)
     assert time.monotonic() - given_at.value.value < 1.0
 
 
@@ -229,7 +244,7 @@ def test_a_gate_alone():
         for _ in range(5):
             wait = gate.wait_s()
             before = time.monotonic()
-            await gate.acquire()
+            await acquire(gate)
             times.append(time.monotonic())
             assert times[-1] - before == pytest.approx(wait)
         return times
@@ -246,7 +261,7 @@ def test_no_limit():
     gate = Gate(0)
     for _ in range(100_000):
         with pytest.raises(StopIteration):
-            gate.acquire().send(None)
+            acquire(gate).send(None)
 
 
 def test_a_successor_waits():
@@ -292,7 +307,7 @@ def test_a_lowered_rate_knows_when_it_opens():
     async def main() -> tuple[float, float]:
         gate = Gate(20)
         for _ in range(20):
-            await gate.acquire()
+            await acquire(gate)
         last = time.monotonic()
         gate.set_rate(1)
         return last + 1.01, time.monotonic() + gate.wait_s()
@@ -320,6 +335,70 @@ def test_a_raised_rate_wakes_who_waits():
     assert run_virtual(main()) == pytest.approx(1 + 150, abs=4)
 
 
+@pytest.mark.parametrize("longest_s", [0.02, 0.3, 4.0])
+@pytest.mark.parametrize(("rate", "account_rate"), [(5.0, 0.0), (10.0, 16.0), (50.0, 60.0)])
+def test_what_leaves_late_is_counted_when_it_leaves(
+    rate: float, account_rate: float, longest_s: float
+) -> None:
+    """However long a request needs from its turn to the wire, no window holds too many."""
+    chance, left = random.Random(3), defaultdict[str, list[float]](list)
+
+    async def main() -> None:
+        dispatcher = Dispatcher(account_rate)
+
+        async def work(lane: LaneGate) -> None:
+            while True:
+                await dispatcher.turn(lane)
+                if chance.random() < 0.5:
+                    await asyncio.sleep(chance.uniform(0, longest_s))
+                dispatcher.left(lane)
+                for name in ("account", lane.key.region):
+                    left[name].append(time.monotonic())
+                await asyncio.sleep(0.05)
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+                group.create_task(dispatcher.run())
+                for region in "abc":
+                    lane = dispatcher.lane(key(region), rate)
+                    for _ in range(16):
+                        group.create_task(work(lane))
+
+    run_virtual(main(), late_s=LATE_S)
+
+    whole = account_rate or 3 * rate
+    assert most(left["account"]) <= whole
+    for region in "abc":
+        assert most(left[region]) <= rate
+        assert len(left[region]) >= 20 * whole / 3 / (1.1 + longest_s)
+
+
+def test_who_is_cancelled_with_its_turn_has_left() -> None:
+    """A turn that was given and cannot be used is spent; it does not stay under way for ever."""
+
+    async def main() -> float:
+        doomed: list[asyncio.Task[float]] = []
+
+        def granted(lane: LaneKey, at: float) -> None:
+            if doomed:  # the turn is given now, and the task hears of it after its cancellation
+                asyncio.get_running_loop().call_soon(doomed.pop().cancel)
+
+        dispatcher = Dispatcher(0, on_grant=granted)
+        lane = dispatcher.lane(key("a"), 1)
+        runner = asyncio.create_task(dispatcher.run())
+        await turn(dispatcher, lane)
+        task = asyncio.create_task(dispatcher.turn(lane))
+        doomed.append(task)
+        await asyncio.wait([task])
+        assert task.cancelled()
+        before = time.monotonic()
+        await asyncio.wait_for(turn(dispatcher, lane), 10)
+        runner.cancel()
+        return time.monotonic() - before
+
+    assert run_virtual(main()) == pytest.approx(1.01, abs=0.02)
+
+
 def test_who_is_cancelled_while_waiting_costs_nothing():
     """A cancelled request is passed over: the others have the whole rate, and lanes go on."""
 
@@ -329,11 +408,11 @@ def test_who_is_cancelled_while_waiting_costs_nothing():
         lane = dispatcher.lane(key("a"), 10)
         other = dispatcher.lane(key("b"), 10)
         runner = asyncio.create_task(dispatcher.run())
-        doomed = [asyncio.create_task(dispatcher.turn(lane)) for _ in range(500)]
+        doomed = [asyncio.create_task(turn(dispatcher, lane)) for _ in range(500)]
         await asyncio.sleep(0)
         for task in doomed[1:]:
             task.cancel()
-        kept = [asyncio.create_task(dispatcher.turn(other)) for _ in range(50)]
+        kept = [asyncio.create_task(turn(dispatcher, other)) for _ in range(50)]
         await asyncio.wait([*doomed, *kept], timeout=5.2)
         runner.cancel()
         return len(grants), sum(task.done() for task in kept)
@@ -351,11 +430,11 @@ def test_who_comes_late_overtakes_nobody():
         order: list[str] = []
         dispatcher = Dispatcher(1, on_grant=lambda lane, at: order.append(lane.region))
         early, late = dispatcher.lane(key("early"), 10), dispatcher.lane(key("late"), 10)
-        await dispatcher.turn(early)
+        await turn(dispatcher, early)
         async with asyncio.TaskGroup() as group:
-            group.create_task(dispatcher.turn(early))
+            group.create_task(turn(dispatcher, early))
             await asyncio.sleep(10.0)
-            group.create_task(dispatcher.turn(late))
+            group.create_task(turn(dispatcher, late))
             await asyncio.sleep(0)
             runner = asyncio.create_task(dispatcher.run())
         runner.cancel()
@@ -371,18 +450,18 @@ def test_a_lane_whose_waiters_were_all_cancelled_can_be_used_again():
         dispatcher = Dispatcher(0)
         lane = dispatcher.lane(key("a"), 1)
         runner = asyncio.create_task(dispatcher.run())
-        await dispatcher.turn(lane)
+        await turn(dispatcher, lane)
         with suppress(TimeoutError):
             async with asyncio.timeout(0.5):
-                await dispatcher.turn(lane)
+                await turn(dispatcher, lane)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
         wakeups = loop.wakeups
         await asyncio.sleep(3600.0)
         assert loop.wakeups - wakeups < 10
         before = time.monotonic()
-        await dispatcher.turn(lane)
-        await dispatcher.turn(lane)
+        await turn(dispatcher, lane)
+        await turn(dispatcher, lane)
         runner.cancel()
         return time.monotonic() - before
 
@@ -399,10 +478,10 @@ def test_idle_is_asleep():
         runner = asyncio.create_task(dispatcher.run())
         await asyncio.sleep(3600)
         lane = dispatcher.lane(key("a"), 1 / 3600)
-        await dispatcher.turn(lane)
-        await asyncio.gather(*(dispatcher.turn(lane) for _ in range(2)))
+        await turn(dispatcher, lane)
+        await asyncio.gather(*(turn(dispatcher, lane) for _ in range(2)))
         dispatcher.account.not_before = time.monotonic() + 3600
-        await dispatcher.turn(dispatcher.lane(key("b"), 10))
+        await turn(dispatcher, dispatcher.lane(key("b"), 10))
         runner.cancel()
         return loop.wakeups
 
@@ -418,8 +497,8 @@ def test_a_cancelled_dispatcher_leaves_no_timer():
         dispatcher = Dispatcher(0)
         lane = dispatcher.lane(key("a"), 1 / 3600)
         runner = asyncio.create_task(dispatcher.run())
-        await dispatcher.turn(lane)
-        waiting = asyncio.create_task(dispatcher.turn(lane))
+        await turn(dispatcher, lane)
+        waiting = asyncio.create_task(turn(dispatcher, lane))
         await asyncio.sleep(1.0)
         for task in (runner, waiting):
             task.cancel()
@@ -438,11 +517,11 @@ def test_one_wake_up_gives_all_turns_that_are_open():
         dispatcher = Dispatcher(0)
         closed, lane = dispatcher.lane(key("closed"), 0.001), dispatcher.lane(key("a"), 100_000)
         runner = asyncio.create_task(dispatcher.run())
-        await dispatcher.turn(closed)
-        waiting = asyncio.create_task(dispatcher.turn(closed))
+        await turn(dispatcher, closed)
+        waiting = asyncio.create_task(turn(dispatcher, closed))
         await asyncio.sleep(0)
         before = loop.wakeups
-        await asyncio.gather(*(dispatcher.turn(lane) for _ in range(5000)))
+        await asyncio.gather(*(turn(dispatcher, lane) for _ in range(5000)))
         waiting.cancel()
         runner.cancel()
         return loop.wakeups - before, len(lane.waiters)
@@ -621,7 +700,7 @@ def meet(
 
         async def work() -> None:
             while True:
-                granted_at = await dispatcher.turn(lane)
+                granted_at = await turn(dispatcher, lane)
                 await asyncio.sleep(latency_s / 2 * jitter.uniform(0.9, 1.1))
                 now = time.monotonic()
                 if triple_at is not None and now - START_S >= triple_at:

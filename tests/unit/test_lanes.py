@@ -147,6 +147,29 @@ def test_every_request_passes_the_gate() -> None:
     run_virtual(main())
 
 
+def test_a_slow_connection_does_not_bunch_requests() -> None:
+    """Requests are counted when they leave; one that never leaves gives its turn back."""
+
+    async def main() -> None:
+        class Slow(Endpoint):
+            async def send(self, asked: Call, *rest: Any) -> Reply:
+                number = int(str(asked.image_id)[4:])
+                self.connect_s = 0.4 if number % 3 else 0.0
+                if number % 7 == 0:  # refused: nothing leaves
+                    await asyncio.sleep(0.2)
+                    return SILENT
+                return await super().send(asked, *rest)
+
+        endpoint = Slow([image(one) for one in ids(200)])
+        async with serving(endpoint, rate=20, max_attempts=1) as (account, lane):
+            await Work(account).feed(lane, items(*ids(200)))
+        times = [asked.at for asked in endpoint.asked]
+        assert len(times) == 200 - len(range(0, 200, 7))
+        assert all(later - first > 1 for first, later in zip(times, times[20:], strict=False))
+
+    run_virtual(main())
+
+
 def test_refused_credentials_stop_their_account_alone() -> None:
     """After a 401 an account begins nothing; another account goes on to its end."""
 
