@@ -54,6 +54,9 @@ DRIVERS: Final = {
 _WAIT_S: Final = 10
 """How long to wait for a connection, or for another writer's lock (seconds)."""
 
+_SWITCHES: Final = 5
+"""How often switching SQLite's journal is tried, when others use the file each time."""
+
 _OUTSIDE: Final = frozenset({"42501", "25006", "SQLITE_CORRUPT"})
 """No privilege, a read-only server, a damaged file: errors that drivers do not call operational."""
 
@@ -301,7 +304,7 @@ class Database:
         cursor = connection.cursor()
         if not self.read_only:
             cursor.execute("PRAGMA page_size = 8192")
-            cursor.execute("PRAGMA journal_mode = WAL")
+            _enter_wal(cursor)
             cursor.execute("PRAGMA synchronous = NORMAL")
             cursor.execute("PRAGMA wal_autocheckpoint = 4000")
         cursor.execute("PRAGMA foreign_keys = ON")
@@ -340,6 +343,20 @@ def _parse(text: str) -> tuple[URL, str]:
             "database.url: an in-memory database would be lost; allowed: sqlite:///FILE"
         )
     return url.set(drivername=DRIVERS[backend][0]), "mysql" if backend == "mariadb" else backend
+
+
+def _enter_wal(cursor: Any) -> None:
+    """Switch the journal; SQLite does not wait for others to do it, so it is waited for here."""
+    for left in reversed(range(_SWITCHES)):
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or not left:
+                raise
+            cursor.execute("BEGIN EXCLUSIVE")
+            cursor.execute("COMMIT")
+        else:
+            return
 
 
 def _leave_wal(path: Path) -> None:

@@ -37,8 +37,9 @@ _OUTCOMES: Final = {
         *("400", "404", "html", "empty", "malformed", "deep", "huge", "no_image", "null_image"),
         *("wrong_id", "nan", "surrogate", "truncate", "content_length", "gzip_bomb", "redirect"),
     ),
-    "present": ("duplicate_keys", "big_number", "string_number", "nul", "many_disks", "close")
-    + ("slow",),
+    "present": (
+        *("duplicate_keys", "big_number", "string_number", "nul", "many_disks", "close", "slow"),
+    ),
 }
 
 _OF_IMAGES: Final = frozenset({"wrong_id", "nan", "surrogate", "no_image", "null_image"})
@@ -127,38 +128,48 @@ ENDPOINT: Final[Mapping[str, Cell]] = {
 }
 """Fault of the endpoint as a whole → result."""
 
-_OPEN: Final = ("opening", "planning", "writing", "finishing", "sealing")
-_SAME: Final = {stage: Cell(69, "resumed") for stage in ("writing", "finishing")}
+STAGES: Final = ("opening", "planning", "writing", "in a transaction", "finishing", "sealing")
+
+ANEW, RESUMED, LATER, SEALED = "planned anew", "resumed", "sealed by the next run", "sealed"
+"""What becomes of the struck run: closed as interrupted, gone on with, sealed without more calls,
+or sealed already."""
+
 _LOST: Final = {
     "opening": Cell(69, "nothing written"),
-    "planning": Cell(69, "closed; planned anew"),
-    **_SAME,
-    "sealing": Cell(69, "sealed by the next"),
+    "planning": Cell(69, ANEW),
+    "writing": Cell(69, RESUMED),
+    "in a transaction": Cell(69, RESUMED),
+    "finishing": Cell(69, RESUMED),
+    "sealing": Cell(69, LATER),
+}
+_WAITED: Final = {stage: Cell(0, SEALED, "waited") for stage in STAGES if stage[:2] != "in"}
+_AGAIN: Final = {
+    stage: Cell(69, RESUMED) if stage == "in a transaction" else Cell(0, SEALED, "connects again")
+    for stage in STAGES
+}
+_COMMITTED: Final = {
+    "planning": Cell(69, ANEW),
+    "writing": Cell(69, RESUMED, "nothing asked again"),
+    "finishing": Cell(69, LATER),
+    "sealing": Cell(69, SEALED),
 }
 
 DATABASE: Final[Mapping[str, Mapping[str, Cell]]] = {
-    "locked longer than we wait": {**_LOST, "opening": Cell(0, "reading needs no lock")}
-    | {"opening": Cell(69, "nothing written")},
-    "locked for a moment": {stage: Cell(0, "waited") for stage in _OPEN if stage != "writing"},
+    "locked for a moment": _WAITED,
+    "locked longer than we wait": {s: c for s, c in _LOST.items() if s != "in a transaction"},
     "disk full": _LOST,
-    "no byte more may be written": _LOST,
-    "file read-only": {"opening": Cell(69, "nothing written")},
-    "schema too old": {"opening": Cell(78, "nothing written; names the command")},
-    "schema too new": {"opening": Cell(78, "nothing written; names the command")},
-    "connections killed (PostgreSQL)": {
-        "opening": Cell(0, "connects again"),
-        "planning": Cell(0, "connects again"),
-        "writing": Cell(69, "resumed"),
-        "finishing": Cell(0, "connects again"),
-        "sealing": Cell(0, "connects again"),
-    },
-    "connections killed (MariaDB)": {
-        "opening": Cell(0, "connects again"),
-        "planning": Cell(0, "connects again"),
-        "writing": Cell(69, "resumed"),
-        "finishing": Cell(0, "connects again"),
-        "sealing": Cell(0, "connects again"),
-    },
+    "not a byte may be written": _LOST,
+    "read-only": {"opening": Cell(69, "nothing written")},
+    "schema too old": {"opening": Cell(78, "nothing written", "the line names the command")},
+    "schema too new": {"opening": Cell(78, "nothing written", "the line names the command")},
+    "PostgreSQL kills our connections": _AGAIN,
+    "MariaDB kills our connections": _AGAIN,
+    "PostgreSQL out of reach": _LOST,
+    "MariaDB out of reach": _LOST,
+    "PostgreSQL: COMMIT never arrives": {s: _LOST[s] for s in _COMMITTED},
+    "MariaDB: COMMIT never arrives": {s: _LOST[s] for s in _COMMITTED},
+    "PostgreSQL: COMMIT is not answered": _COMMITTED,
+    "MariaDB: COMMIT is not answered": _COMMITTED,
 }
 """Fault of the database → stage → result; a stage that is missing cannot have the fault."""
 

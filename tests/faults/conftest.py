@@ -48,6 +48,14 @@ class Place(Site):
         self.before: Mapping[str, world.Image] = {}
         self.configure(self.target)
 
+    def move(self, where: Path | str) -> None:
+        """Use another database; a file is copied there."""
+        self.url = str(where)
+        if isinstance(where, Path):
+            shutil.move(self.database, where)
+            self.database, self.url = where, f"sqlite:///{where}"
+        self.configure(self.target, database=self.url)
+
     def collect(self, *words: str, **options: Any) -> Any:
         """One run, to its end."""
         return self.forker.run(self.directory, "run", "--quiet", *words, **options)

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import re
+import sqlite3
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -137,6 +139,22 @@ def check(url: str) -> dict[str, Image]:
         return {image_id: Image(*rest) for image_id, *rest in rows}
 
     return asyncio.run(read())
+
+
+def rows(url: str, query: str) -> list[Any]:
+    """What a query finds."""
+
+    async def read() -> list[Any]:
+        async with Database(url, read_only=True) as database, database.read() as connection:
+            return list((await connection.execute(text(query))).all())
+
+    return asyncio.run(read())
+
+
+def write(path: Path, statement: str) -> None:
+    """Change a SQLite database."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
 
 
 _IMAGES = """

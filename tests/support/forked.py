@@ -28,11 +28,12 @@ STAGES: Final[Mapping[str, tuple[str, str]]] = {
     "opening": ("collector.store.migrate", "create_if_empty"),
     "planning": ("collector.store.plan", "Plan.add"),
     "listing": ("collector.run", "_Run._discover_lane"),
-    "writing": ("collector.store.statements", "Statements.write"),
+    "writing": ("collector.store.writes", "Writer.commit"),
+    "in a transaction": ("collector.store.writes", "Writer._count"),
     "finishing": ("collector.store.plan", "finish"),
     "sealing": ("collector.store.ledger", "seal"),
 }
-"""Stage → where it begins. `writing` is inside of the transaction that stores results."""
+"""Stage → where it begins; `in a transaction` has written results and not committed them."""
 
 QUICK: Final = {"collector.store.leases:GAP_S": 0.05}
 """Constants of a process whose rates nobody measures: its successor need not wait a second."""
@@ -113,7 +114,7 @@ class Forker:
         before: str | None = None,
         nth: int = 1,
         env: Mapping[str, str] | None = None,
-        constants: Mapping[str, float] = QUICK,
+        constants: Mapping[str, Any] = QUICK,
         limits: Mapping[str, int] | None = None,
         clock_s: float = 0.0,
         uid: int | None = None,
@@ -125,7 +126,7 @@ class Forker:
             words: its arguments.
             before: it stops before this stage, the `nth` time it comes there, until `go`.
             env: added to an environment that has nothing of ours but the simulator's keys.
-            constants: `module:NAME` → value.
+            constants: `module:NAME` → value; of a function, what it returns.
             limits: of `resource`, by name without `RLIMIT_`.
             clock_s: how far its clock is ahead of ours.
             uid: the user that it runs as.
@@ -212,8 +213,9 @@ def _become(message: dict[str, Any]) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.argv = ["collector", *message["words"]]
     for path, value in message["constants"].items():
-        module, _, constant = path.partition(":")
-        setattr(importlib.import_module(module), constant, value)
+        module, _, name_of = path.partition(":")
+        owner = importlib.import_module(module)
+        setattr(owner, name_of, (lambda v=value: v) if callable(getattr(owner, name_of)) else value)
     if message["before"]:
         module, path = STAGES[message["before"]]
         owner = functools.reduce(getattr, path.split(".")[:-1], importlib.import_module(module))
@@ -240,7 +242,7 @@ def _pausing(function: Callable[..., Any], path: Path, nth: int) -> Callable[...
         calls += 1
         if calls == nth:
             path.with_suffix(".at").touch()
-            while not path.with_suffix(".go").exists():
+            while not path.with_suffix(".go").exists():  # noqa: ASYNC110 - another process's
                 await asyncio.sleep(0.005)
         return await function(*args, **options)
 
