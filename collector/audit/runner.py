@@ -6,14 +6,14 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, cast
 
-from sqlalchemy import BigInteger, BindParameter, String, bindparam, text
+from sqlalchemy import BigInteger, BindParameter, String, TextualSelect, bindparam, column, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.audit.catalogue import PLACEHOLDER, Rule, Value, Values
 from collector.store.engine import Database
 from collector.store.types import UtcDateTime
 
-__all__ = ["Finding", "audit", "find", "portable_sql"]
+__all__ = ["Finding", "audit", "find", "portable_sql", "sample"]
 
 BATCH: Final = 1_000
 """Findings held in memory."""
@@ -36,6 +36,28 @@ async def find(
     connection: AsyncConnection, rule: Rule, values: Values, now: datetime
 ) -> AsyncGenerator[Finding, None]:
     """Run a rule; its findings come in the order of account, region and image, in flat memory."""
+    query = _bound(rule.sql, rule, values, now)
+    result = await connection.stream(query.execution_options(yield_per=BATCH))
+    try:
+        async for row in result:
+            yield Finding(*row)
+    finally:
+        await result.close()
+
+
+async def sample(
+    connection: AsyncConnection, rule: Rule, values: Values, now: datetime, limit: int
+) -> tuple[list[Finding], int]:
+    """The first findings of a rule, and how many it has in all."""
+    names = ", ".join(Finding._fields)
+    sql = f"select {names}, count(*) over () from (\n{rule.sql}\n) found order by 1, 2, 3, 4"  # noqa: S608
+    query = _bound(f"{sql} limit {limit}", rule, values, now, BigInteger())
+    rows = (await connection.execute(query)).all()
+    return [Finding(*row[:-1]) for row in rows], rows[0][-1] if rows else 0
+
+
+def _bound(sql: str, rule: Rule, values: Values, now: datetime, *more: BigInteger) -> TextualSelect:
+    """A statement with its parameters, whose rows are findings and `more` columns."""
     bound: list[BindParameter[Any]] = []
     for name in dict.fromkeys(PLACEHOLDER.findall(rule.sql)):
         value = _value(rule, name, values, now)
@@ -44,14 +66,8 @@ async def find(
         else:
             kind = UtcDateTime() if isinstance(value, datetime) else None
             bound.append(bindparam(name, value, kind))
-    columns = dict.fromkeys(Finding._fields[:-1], String()) | {"run_id": BigInteger()}
-    query = text(rule.sql).bindparams(*bound).columns(**columns)
-    result = await connection.stream(query.execution_options(yield_per=BATCH))
-    try:
-        async for row in result:
-            yield Finding(*row)
-    finally:
-        await result.close()
+    kinds: tuple[String | BigInteger, ...] = (*[String()] * 4, BigInteger(), *more)
+    return text(sql).bindparams(*bound).columns(*(column(f"c{n}", k) for n, k in enumerate(kinds)))
 
 
 async def audit(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collector.audit.runner import Finding
     from collector.store.engine import Database
 
-__all__ = ["command"]
+__all__ = ["command", "rule_parameters"]
 
 SHOWN: Final = 20
 """Findings of a rule that the table shows; the other formats have them all."""
@@ -49,7 +49,7 @@ def list_rules(config_path: Path | None, *, as_json: bool) -> int:
 
     from collector.audit.catalogue import choose  # noqa: PLC0415
 
-    values = _parameters(config_path)
+    values = rule_parameters(config_path)
     if as_json:
         documents = [
             {
@@ -77,7 +77,7 @@ def print_sql(config_path: Path | None, rule_id: str) -> int:
     from collector.audit.runner import portable_sql  # noqa: PLC0415
 
     (rule,) = choose((rule_id,))
-    values, now = _parameters(config_path)[rule.id], datetime.now(UTC)
+    values, now = rule_parameters(config_path)[rule.id], datetime.now(UTC)
     click.echo(f"-- {rule.title} ({rule.severity}), as of {moment(now)}")
     if values:
         click.echo(f"-- {_settings_line(values)}")
@@ -115,7 +115,7 @@ def run(
     """Run the rules on the database, all or some."""
     from collector.audit.catalogue import choose  # noqa: PLC0415
 
-    rules, values = choose(rule_ids), _parameters(config_path, database)
+    rules, values = choose(rule_ids), rule_parameters(config_path, database)
 
     async def work(opened: "Database") -> int:
         from collector.audit.runner import audit  # noqa: PLC0415 - slow to import
@@ -134,7 +134,7 @@ def run(
     return read(config_path, database, work)
 
 
-def _parameters(config_path: Path | None, database: str | None = None) -> _Values:
+def rule_parameters(config_path: Path | None, database: str | None = None) -> _Values:
     """Every rule's parameters; without a configuration, those of the environment alone."""
     from collector.audit.catalogue import parameters  # noqa: PLC0415
 

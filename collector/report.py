@@ -1,0 +1,317 @@
+"""The report: one self-contained HTML page about what is known, how it is known, and what is wrong.
+
+Everything is counted by the database, and every list is cut, so that memory does not grow with the
+inventory; what was cut is told with its number and the SQL that shows the rest.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib import resources
+from math import log1p
+from typing import Any, Final, NamedTuple
+
+from jinja2 import Environment, StrictUndefined, Template
+from sqlalchemy import ColumnElement, Select, String, case, cast, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from collector import __version__
+from collector.audit.catalogue import SEVERITIES, Rule, Values, load_rules
+from collector.audit.runner import Finding, portable_sql, sample
+from collector.store.changes import Change, changes, moments
+from collector.store.engine import Database
+from collector.store.schema import image_versions, images, lanes, run_lanes, runs
+from collector.store.views import VIEWS
+from collector.text import printable
+
+__all__ = ["Report", "gather", "render"]
+
+DAYS: Final = 60
+"""Length of the charts over time, in days that end with the newest run."""
+
+LISTED: Final = 20
+"""Rows of a list, before it is cut."""
+
+RUNS: Final = 10
+"""Newest runs that are listed."""
+
+KINDS: Final = 8
+"""Values of a breakdown that have a bar of their own."""
+
+_AGES: Final = (("under 30 days", 30), ("30 to 90 days", 90), ("90 days to 1 year", 365))
+_AGES_OLD: Final = (("1 to 2 years", 730), ("2 to 5 years", 1826))
+
+
+class Bar(NamedTuple):
+    """A labelled number of images, or of disks."""
+
+    label: str
+    number: int
+
+
+class LaneRow(NamedTuple):
+    """One (account, region): its newest finished run, and the share that was read, by day."""
+
+    account: str
+    region: str
+    run_id: int
+    planned: int
+    read: int
+    days: list[float | None]
+
+
+class Checked(NamedTuple):
+    """A rule with its first findings, how many there are, and the SQL that shows them all."""
+
+    rule: Rule
+    findings: list[Finding]
+    total: int
+    sql: str
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything that the page tells.
+
+    Attributes:
+        database: where it was read, without a password.
+        days: the days of the charts.
+        states: number of images by state.
+        run_count: runs in all; `runs` has the newest.
+        sealed: the newest sealed run: number, digest and time.
+        lane_count: lanes in all; `lanes` has the first.
+        timeline: kind of change → its number by day.
+        latest: the latest changes, newest first.
+        unread: unread images by outcome; `unread_examples` has the longest unread.
+        breakdowns: title → bars.
+    """
+
+    at: datetime
+    database: str
+    version: str = __version__
+    days: list[str] = field(default_factory=list)
+    states: dict[str, int] = field(default_factory=dict)
+    run_count: int = 0
+    runs: Sequence[Mapping[str, Any]] = ()
+    sealed: Mapping[str, Any] | None = None
+    lane_count: int = 0
+    lanes: Sequence[LaneRow] = ()
+    timeline: dict[str, list[int]] = field(default_factory=dict)
+    latest: Sequence[Change] = ()
+    unread: Sequence[Bar] = ()
+    unread_examples: Sequence[Mapping[str, Any]] = ()
+    breakdowns: dict[str, list[Bar]] = field(default_factory=dict)
+    checked: Sequence[Checked] = ()
+
+    def findings(self, severity: str) -> int:
+        """Number of findings of a severity."""
+        return sum(one.total for one in self.checked if one.rule.severity == severity)
+
+
+async def gather(database: Database, values: Mapping[str, Values], now: datetime) -> Report:
+    """Read everything that the page tells.
+
+    Args:
+        database: at head; only read.
+        values: every audit rule's parameters, by its id.
+        now: the time the page speaks of; the rules and the ages count from it.
+
+    Raises:
+        UnavailableError: the database cannot be read.
+    """
+    report = Report(now, str(database))
+    async with database.read() as connection:
+        await _read_runs(connection, report)
+        states = select(images.c.state, func.count()).group_by(images.c.state)
+        report.states = {row[0]: row[1] for row in await connection.execute(states)}
+        if report.runs:
+            await _read_lanes(connection, report)
+            await _read_timeline(connection, report)
+            await _read_breakdowns(connection, report)
+        await _read_unread(connection, report)
+        report.checked = [
+            Checked(
+                rule,
+                *await sample(connection, rule, values[rule.id], now, LISTED),
+                portable_sql(rule, values[rule.id], now),
+            )
+            for rule in load_rules().values()
+        ]
+        since = await _since(connection, report)
+    if since is not None:
+        last: deque[Change] = deque(maxlen=LISTED)
+        async with aclosing(changes(database, since, now)) as found:
+            async for change in found:
+                last.append(change)
+        report.latest = list(reversed(last))
+    return report
+
+
+async def _rows(connection: AsyncConnection, query: Select[Any]) -> list[dict[str, Any]]:
+    return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def _read_runs(connection: AsyncConnection, report: Report) -> None:
+    planned = select(runs).where(runs.c.planned_at.is_not(None)).order_by(runs.c.id.desc())
+    report.runs = await _rows(connection, planned.limit(RUNS))
+    counted = select(func.count()).select_from(runs).where(runs.c.planned_at.is_not(None))
+    report.run_count = (await connection.execute(counted)).scalar_one()
+    sealed = select(runs).where(runs.c.digest.is_not(None)).order_by(runs.c.id.desc()).limit(1)
+    report.sealed = next(iter(await _rows(connection, sealed)), None)
+
+
+def _day(column: ColumnElement[datetime]) -> ColumnElement[str]:
+    return func.substr(cast(column, String(26)), 1, 10)
+
+
+def _days(first: datetime, last: datetime) -> list[str]:
+    count = (last.date() - first.date()).days + 1
+    return [f"{first.date() + timedelta(days=number)}" for number in range(count)]
+
+
+async def _read_lanes(connection: AsyncConnection, report: Report) -> None:
+    """The days of the charts, and the coverage of each lane on them."""
+    newest = max(run["started_at"] for run in report.runs)
+    begin = (newest - timedelta(days=DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    first = select(func.min(runs.c.started_at)).where(runs.c.started_at >= begin)
+    report.days = _days((await connection.execute(first)).scalar_one(), newest)
+    c = run_lanes.c
+    report.lane_count = (
+        await connection.execute(select(func.count(func.distinct(c.lane_id))))
+    ).scalar_one()
+    latest = (
+        select(c.lane_id, func.max(c.run_id).label("run_id"))
+        .join(runs, runs.c.id == c.run_id)
+        .where(runs.c.finished_at.is_not(None))
+        .group_by(c.lane_id)
+        .subquery()
+    )
+    read = (c.present + c.not_found).label("read")
+    of_latest = (c.lane_id == latest.c.lane_id) & (c.run_id == latest.c.run_id)
+    query = (
+        select(c.lane_id, lanes.c.account, lanes.c.region, c.run_id, c.planned, read)
+        .select_from(latest.join(run_lanes, of_latest).join(lanes, lanes.c.id == c.lane_id))
+        .order_by(lanes.c.account, lanes.c.region)
+        .limit(LISTED)
+    )
+    shown = (await connection.execute(query)).all()
+    day = _day(runs.c.started_at).label("day")
+    by_day = (
+        select(c.lane_id, day, func.sum(c.planned), func.sum(c.present + c.not_found))
+        .join(runs, runs.c.id == c.run_id)
+        .where(runs.c.started_at >= begin, runs.c.finished_at.is_not(None), c.planned > 0)
+        .where(c.lane_id.in_([row[0] for row in shown]))
+        .group_by(c.lane_id, "day")
+    )
+    shares = {(r[0], r[1]): int(r[3]) / int(r[2]) for r in await connection.execute(by_day)}
+    report.lanes = [
+        LaneRow(*row[1:], [shares.get((row[0], one)) for one in report.days]) for row in shown
+    ]
+
+
+async def _read_timeline(connection: AsyncConnection, report: Report) -> None:
+    """How many images appeared (or returned), changed and vanished, by day."""
+    begin = datetime.fromisoformat(report.days[0]).replace(tzinfo=UTC)
+    this, other = image_versions.alias(), image_versions.alias()
+    before = (other.c.image_pk == this.c.image_pk) & (other.c.valid_to == this.c.valid_from)
+    after = (other.c.image_pk == this.c.image_pk) & (other.c.valid_from == this.c.valid_to)
+    begun, ended = _day(this.c.valid_from).label("day"), _day(this.c.valid_to).label("day")
+    queries = (
+        select(begun, func.count() - func.count(other.c.id), func.count(other.c.id))
+        .select_from(this.outerjoin(other, before))
+        .where(this.c.valid_from >= begin)
+        .group_by("day"),
+        select(ended, func.count())
+        .select_from(this.outerjoin(other, after))
+        .where(this.c.valid_to >= begin, other.c.id.is_(None))
+        .group_by("day"),
+    )
+    (opened, closed) = [{r[0]: r[1:] for r in await connection.execute(q)} for q in queries]
+    report.timeline = {
+        "appeared": [opened[day][0] if day in opened else 0 for day in report.days],
+        "changed": [opened[day][1] if day in opened else 0 for day in report.days],
+        "vanished": [closed[day][0] if day in closed else 0 for day in report.days],
+    }
+
+
+async def _since(connection: AsyncConnection, report: Report) -> datetime | None:
+    """When the oldest of the latest changes was; None when there was none on the charts' days."""
+    if not report.days:
+        return None
+    begin = datetime.fromisoformat(report.days[0]).replace(tzinfo=UTC)
+    found = moments(begin, report.at).order_by(None).subquery()
+    each = select(found.c.at).group_by(found.c.at, found.c.image_pk)  # its lists of members too
+    query = each.order_by(found.c.at.desc()).limit(LISTED)
+    times = (await connection.execute(query)).scalars().all()
+    return times[-1] if times else None
+
+
+async def _read_unread(connection: AsyncConnection, report: Report) -> None:
+    view = VIEWS["unread_images"].c
+    kinds = select(view.outcome, func.count()).group_by(view.outcome).order_by(view.outcome)
+    report.unread = [Bar(*row) for row in await connection.execute(kinds)]
+    some = select(VIEWS["unread_images"]).order_by(view.since, *list(view)[:3]).limit(LISTED)
+    report.unread_examples = await _rows(connection, some)
+
+
+async def _read_breakdowns(connection: AsyncConnection, report: Report) -> None:
+    """The current images and disks by what auditors group them by."""
+    current, disks = VIEWS["current_images"], VIEWS["current_disks"]
+    encrypted = case(
+        (disks.c.encrypted.is_(True), "encrypted"), (disks.c.encrypted.is_(False), "not encrypted")
+    )
+    bounds = {label: report.at - timedelta(days=days) for label, days in (*_AGES, *_AGES_OLD)}
+    age = case(
+        *((current.c.create_time > bound, label) for label, bound in bounds.items()),
+        (current.c.create_time.is_not(None), "over 5 years"),
+    )
+    wanted: dict[str, tuple[ColumnElement[Any], Iterable[str]]] = {
+        "Source": (current.c.image_source, ()),
+        "Platform": (current.c.platform, ()),
+        "Architecture": (current.c.architecture, ()),
+        "Status": (current.c.status, ()),
+        "Disks by encryption": (encrypted, ()),
+        "Age": (age, (*bounds, "over 5 years", "not said")),
+    }
+    for title, (column, order) in wanted.items():
+        number = func.count().label("number")
+        kinds = select(column.label("kind"), number).group_by("kind")
+        query = kinds.order_by(number.desc(), "kind").limit(KINDS)
+        bars = [Bar(row[0] or "not said", row[1]) for row in await connection.execute(query)]
+        if order:
+            bars.sort(key=lambda bar: list(order).index(bar.label))
+        whole = select(func.count(), func.sum(kinds.subquery().c.number))
+        many, total = (await connection.execute(whole)).one()
+        if many > len(bars):
+            rest = int(total) - sum(bar.number for bar in bars)
+            bars.append(Bar(f"{many - len(bars)} others", rest))
+        report.breakdowns[title] = bars
+
+
+def render(report: Report) -> str:
+    """The page; whatever a text of the inventory holds, the browser only shows it."""
+    return _template().render(report=report, severities=list(reversed(SEVERITIES)))
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "moment": lambda at: "-" if at is None else f"{at:%Y-%m-%d %H:%M}",
+        "height": lambda number, most: 100 * log1p(number) / log1p(most),
+        "number": lambda value: f"{value:,}",
+        "shown": lambda value: "-" if value is None else printable(str(value)),
+        "percent": _percent,
+    }
+    text = (resources.files("collector") / "report.html.j2").read_text("utf-8")
+    return environment.from_string(text)
+
+
+def _percent(share: float) -> str:
+    """Rounded down, so that 100 % means all."""
+    return f"{int(share * 1000) / 10:g}%"
