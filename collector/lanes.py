@@ -274,7 +274,7 @@ class Account:
         if reply.outcome is Outcome.THROTTLED:
             tally.throttled += 1
             lane.gate.throttled(granted)
-        else:
+        elif reply.http_status is not None:  # silence says nothing about the rate
             lane.gate.accepted()
         if reply.http_status == _UNAUTHORIZED:
             self.refused = reply

@@ -147,6 +147,7 @@ async def serving(
     account_rate: float = 0.0,
     concurrency: int = 16,
     max_attempts: int = 5,
+    adaptive: bool = False,
     stop: asyncio.Event | None = None,
 ) -> AsyncIterator[tuple[Account, Lane]]:
     """An account at work with one lane, its dispatcher running."""
@@ -159,7 +160,7 @@ async def serving(
         rate=rate,
         concurrency=concurrency,
         max_attempts=max_attempts,
-        adaptive=False,
+        adaptive=adaptive,
         stop=stop or asyncio.Event(),
     )
     running = asyncio.ensure_future(dispatcher.run())

@@ -170,6 +170,26 @@ def test_a_slow_connection_does_not_bunch_requests() -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_only_an_answer_raises_the_rate_again(answers: bool) -> None:
+    """After a refusal the lane finds its rate by what is accepted, not by what never arrived."""
+
+    def script(asked: Call, times: int) -> Any:
+        if asked.image_id == "img-0030":
+            return error(429, "RATE_LIMIT")
+        return None if answers or str(asked.image_id) < "img-0030" else SILENT
+
+    async def main() -> None:
+        endpoint = Endpoint([image(one) for one in ids(400)], script)
+        async with serving(endpoint, rate=50, max_attempts=1, adaptive=True) as (account, lane):
+            lane.ended = lambda _: None  # which would give the silent lane up
+            await Work(account).feed(lane, items(*ids(400)))
+            assert lane.gate.rate < 50
+            assert (lane.gate.rate > 30) == answers
+
+    run_virtual(main())
+
+
 def test_refused_credentials_stop_their_account_alone() -> None:
     """After a 401 an account begins nothing; another account goes on to its end."""
 
