@@ -125,7 +125,7 @@ class Sources:
         for file in self.files:
             yield from file.ids(self.regions)
 
-    def digest(self, *, members: bool) -> str:
+    def digest(self, *, members: bool, time_zone: str) -> str:
         """SHA-256 of what is planned: targets and options, never rates."""
         parts: list[object] = [["members", members], ["regions", *sorted(set(self.regions))]]
         parts += [

@@ -284,7 +284,9 @@ class Database:
                     "connect_timeout": _WAIT_S,
                     "charset": "utf8mb4",
                     "init_command": "SET time_zone = '+00:00', innodb_lock_wait_timeout = 10,"
-                    " sql_mode = 'TRADITIONAL' /*M!100300 , idle_transaction_timeout = 10 */",
+                    " sql_mode = 'TRADITIONAL'"
+                    # As on PostgreSQL; MySQL has no such setting, and takes this for a comment.
+                    + ("" if self.read_only else " /*M!100300 , idle_transaction_timeout = 10 */"),
                 },
             }
         try:

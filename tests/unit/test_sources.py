@@ -71,7 +71,7 @@ def ids_of(sources: Sources) -> dict[LaneKey, Counter[str]]:
 
 def digest_of(settings: Settings, selection: Selection = ALL, stdin: bytes = b"") -> str:
     with Sources.of(settings, selection, io.BytesIO(stdin)) as sources:
-        return sources.digest(members=False)
+        return sources.digest(members=False, time_zone="Asia/Shanghai")
 
 
 def test_the_configuration_names_images_files_and_listings(configured: Settings) -> None:
@@ -222,7 +222,8 @@ def test_the_digest_is_of_what_is_planned(tmp_path: Path) -> None:
     swapped = TARGETS.replace('"img-a", "img-b"', '"img-b", "img-a", "img-b"')
     assert digest_of(load(tmp_path, swapped)) == base
     with Sources.of(settings, Selection()) as sources:
-        assert sources.digest(members=True) != base
+        assert sources.digest(members=True, time_zone="Asia/Shanghai") != base
+        assert sources.digest(members=False, time_zone="UTC") != base
     others = {
         digest_of(load(tmp_path, TARGETS.replace("img-z", "img-y"))),
         digest_of(load(tmp_path, TARGETS.replace('"shared"', '"public"'))),
