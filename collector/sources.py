@@ -127,7 +127,8 @@ class Sources:
 
     def digest(self, *, members: bool, time_zone: str) -> str:
         """SHA-256 of what is planned: targets and options, never rates."""
-        parts: list[object] = [["members", members], ["regions", *sorted(set(self.regions))]]
+        parts: list[object] = [["members", members], ["time_zone", time_zone]]
+        parts.append(["regions", *sorted(set(self.regions))])
         parts += [
             ["images", str(key), *sorted(set(ids))] for key, ids in sorted(self.images.items())
         ]
