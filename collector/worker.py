@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
+from math import ceil
 from typing import Final
 
 from collector import __version__, log
@@ -268,7 +269,8 @@ class _QueueRun:
             pages = self._pages(key, lane, api.concurrency * BATCH_IDS)
             await account.feed(lane, pages, split_batches, fetcher.batch, urgent=True)
         else:
-            pages = self._pages(key, lane, api.concurrency)
+            rate = self._session.settings.account(account.name).rate_limit
+            pages = self._pages(key, lane, min(api.concurrency, ceil(rate)))
             await account.feed(lane, pages, one_by_one, fetcher.single, urgent=True)
 
     async def _pages(self, key: LaneKey, lane: Lane, size: int) -> AsyncIterator[Sequence[Item]]:

@@ -97,7 +97,7 @@ async def _checks(settings: Settings, *, offline: bool) -> AsyncIterator[Finding
             if offline:
                 return
             if found.status == "ok":
-                yield await _queue(settings, database if exists else None)
+                yield await _queue(settings, database, exists=exists)
                 for one in await _accounts(settings, keys, database if exists else None):
                     yield one
             else:
@@ -141,15 +141,16 @@ async def _database(database: "Database") -> tuple[Finding, bool]:
     return Finding("database", "ok", f"{database}: at revision {revision}"), True
 
 
-async def _queue(settings: Settings, database: "Database | None") -> Finding:
+async def _queue(settings: Settings, database: "Database", *, exists: bool) -> Finding:
     from collector.queue import queue_of  # noqa: PLC0415
 
-    if database is None:
+    if not exists and settings.queue.url == "database":
         return Finding("queue", "ok", "empty: the database is not there yet")
     try:
         queue = queue_of(settings, database)
         try:
-            depths = await queue.depths()
+            await queue.reach()
+            depths = await queue.depths() if exists else []
         finally:
             await queue.close()
     except CollectorError as error:

@@ -108,6 +108,9 @@ class DatabaseQueue:
         await self._insert.run(connection, [(lane, image_id) for image_id in sorted(set(ids))])
         return lane
 
+    async def reach(self) -> None:
+        """Raise `UnavailableError` when what holds the items, beside the database, is not there."""
+
     async def connect(self, leases: Leases) -> None:
         """A session begins: its leases guard what is taken."""
         self._leases = leases

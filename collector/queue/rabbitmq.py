@@ -7,6 +7,7 @@ the result that was committed. The lease alone decides who consumes.
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -84,6 +85,8 @@ class RabbitQueue(DatabaseQueue):
 
     def __init__(self, database: Database, settings: Settings) -> None:
         super().__init__(database, max_deliveries=settings.queue.max_deliveries)
+        for name in ("aiormq", "aio_pika"):  # what goes wrong is raised as well
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._url, self._prefix = settings.queue.url, settings.queue.name
         page = settings.api.concurrency * (BATCH_IDS if settings.api.fetch == "batch" else 1)
         self._prefetch = min(2 * page, 60_000)
@@ -125,6 +128,11 @@ class RabbitQueue(DatabaseQueue):
                             image_id.encode(), delivery_mode=aio_pika.DeliveryMode.PERSISTENT
                         )
                         group.create_task(exchange.publish(message, routing_key=name))
+
+    @override
+    async def reach(self) -> None:
+        with self._explained():
+            await self._connected()
 
     @override
     async def connect(self, leases: Leases) -> None:

@@ -73,6 +73,19 @@ def _started(pid: int) -> int | None:
     return None if state in "ZX" else int(rest[18])  # killed, and nobody asked how it ended
 
 
+def _is_hidden(pid: int) -> bool:
+    """Whether a process lives that /proc does not show, because it is another user's."""
+    if Path(f"/proc/{pid}").exists():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 class Leases:
     """The leases of this process; they live and die together.
 
@@ -238,7 +251,10 @@ class Leases:
     def _is_dead(self, row: Any) -> bool:
         """Whether the holder was a process of this very machine that is no more."""
         here = self._identity["boot_id"]
-        return bool(here) and row.boot_id == here and _started(row.pid) != row.pid_started
+        if not here or row.boot_id != here:
+            return False
+        started = _started(row.pid)
+        return started != row.pid_started and not (started is None and _is_hidden(row.pid))
 
     def _is_left(self, row: Any) -> bool:
         """Whether an earlier session of this very process left it behind."""

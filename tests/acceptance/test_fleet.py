@@ -1,0 +1,50 @@
+"""Three workers of one fleet, killed, frozen, stopped and cut off while they work."""
+
+import asyncio
+import json
+import os
+from functools import partial
+
+import pytest
+
+from tests.support.fleet import ACCOUNT_RATE, LANE_RATE, Fleet, disturb
+
+
+@pytest.fixture
+def _broker():
+    import socket
+
+    try:
+        socket.create_connection(("127.0.0.1", 5672), timeout=2).close()
+    except OSError as error:
+        if os.environ.get("COLLECTOR_REQUIRE_SERVICES") == "1":
+            raise
+        pytest.skip(f"RabbitMQ: {error}")
+
+
+@pytest.mark.usefixtures("_broker")
+@pytest.mark.timeout(240)
+async def test_fleet(tmp_path, new_database):
+    """No rate is ever exceeded, no item lost, none left over, whatever happens to the workers."""
+    async with Fleet(tmp_path, new_database("postgresql"), ids=110) as fleet:
+        await disturb(
+            fleet,
+            [
+                fleet.kill,
+                partial(fleet.cut, fleet.broker_proxy, 2, "broker"),
+                fleet.terminate,
+                partial(fleet.freeze, 17),
+                partial(fleet.cut, fleet.database_proxy, 3, "database"),
+            ],
+            pause_s=2,
+        )
+        await fleet.finish(120)
+        await asyncio.sleep(3)  # a queue run is sealed a moment after its last item
+        found = await fleet.report()
+        (tmp_path / "fleet.json").write_text(json.dumps(found))
+        assert found["read"] == found["items"]
+        assert found["left_in_queue"] == 0
+        assert found["runs_not_sealed"] == 0
+        assert found["worst_0.9_s_of_a_lane"] <= LANE_RATE
+        assert found["worst_0.9_s_of_an_account"] <= ACCOUNT_RATE
+        assert found["requests"] < found["items"] * 1.2
