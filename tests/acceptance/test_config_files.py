@@ -250,3 +250,13 @@ async def test_auditor_reads_and_changes_nothing(new_database, kind, file):
             server(kind, url.database)([f"DROP OWNED BY {name}", f"DROP ROLE {name}"])
         else:
             server(kind)([f"DROP USER '{name}'@'%'"])
+
+
+def test_alerts_point_to_what_to_do():
+    """A page that an alert names has that heading."""
+    headings = set(re.findall(r"(?m)^### (.+)$", (CONFIG.parent / "docs/operations.md").read_text()))
+    alerts = (CONFIG / "prometheus/alerts.yml").read_text()
+    named = re.findall(r"docs/operations\.md, '([^']+)'", alerts)
+
+    assert len(named) >= 4
+    assert set(named) <= headings

@@ -1,0 +1,69 @@
+"""Many runs in one process, as in days of service: python bench/soak.py [SECONDS] → JSON.
+
+A worker takes batches of ids from the queue as fast as it can and starts a scheduled run every two
+seconds, on SQLite; its memory, tasks and queue are read every five seconds.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from collector.models import LaneKey
+from collector.queue.database import DatabaseQueue
+from collector.simulator.server import SimulatorOptions, running
+from collector.store import migrate
+from collector.store.engine import Database
+from tests.support.service import KEYS, configuration, process, rows, target
+
+BATCH = 500
+
+
+def rss_mib(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return round(pages * resource.getpagesize() / 2**20, 1)
+
+
+async def main(seconds: float) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory, url = Path(name), f"sqlite:///{name}/soak.db"
+        options = SimulatorOptions(images=200)
+        async with running(options) as api, Database(url) as database:
+            await migrate.upgrade(database)
+            path = configuration(
+                directory, api.url, url, every="2s", targets=target(), rate_limit=100_000
+            )
+            queue, key = DatabaseQueue(database, max_deliveries=5), LaneKey("default", "cn-north-1")
+            async with process("serve", "--config", str(path), env=KEYS) as worker:
+                began, curve = time.monotonic(), []
+                while (at := time.monotonic() - began) < seconds:
+                    await queue.add(key, [f"img-{n:06}" for n in range(BATCH)])
+                    await asyncio.sleep(1)
+                    if not curve or at - curve[-1][0] >= 5:
+                        curve.append((round(at), rss_mib(worker.pid)))
+                worker.terminate()
+                await worker.wait()
+            runs = await rows(database, "SELECT count(*), sum(planned), sum(requests) FROM runs")
+            left = await rows(database, "SELECT count(*) FROM queue_items")
+    third = len(curve) // 3
+    late = [mib for _, mib in curve[third:]]
+    found = {
+        "exit": worker.returncode,
+        "runs": runs[0][0],
+        "items": runs[0][1],
+        "requests": runs[0][2],
+        "left_in_queue": left[0][0],
+        "mib_after_a_third": late[0],
+        "mib_at_the_end": late[-1],
+        "mib_by_second": curve,
+    }
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else 120))
