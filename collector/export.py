@@ -5,7 +5,7 @@ timestamps in UTC. In CSV a NULL is empty and an empty text is `""`, and a text 
 would run as a formula gets a leading `'`; JSON lines and Parquet are exact.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any, BinaryIO, Final
 
@@ -17,6 +17,7 @@ from collector.store import control  # noqa: F401 - its tables belong to the met
 from collector.store.engine import Database
 from collector.store.reads import plain
 from collector.store.schema import metadata
+from collector.store.stream import pages
 from collector.store.types import UtcDateTime
 from collector.store.views import VIEWS
 from collector.text import shown
@@ -78,22 +79,12 @@ async def export(database: Database, name: str, kind: str, stream: BinaryIO) -> 
     table = named(name)
     write, close = FORMATS[kind](table, stream)
     rows = 0
-    async for batch in _batches(database, table):
-        write(batch)
-        rows += len(batch)
+    async with database.read() as connection:
+        async for batch in pages(connection, ordered(table), BATCH):
+            write(batch)
+            rows += len(batch)
     close()
     return rows
-
-
-async def _batches(database: Database, table: Table) -> AsyncIterator[Sequence[Sequence[Any]]]:
-    query = ordered(table).execution_options(yield_per=BATCH)
-    async with database.read() as connection:
-        result = await connection.stream(query)
-        try:
-            async for batch in result.partitions():
-                yield batch
-        finally:
-            await result.close()
 
 
 def _csv(table: Table, stream: BinaryIO) -> tuple[Write, Callable[[], None]]:

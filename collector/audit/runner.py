@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.audit.catalogue import PLACEHOLDER, Rule, Value, Values
 from collector.store.engine import Database
+from collector.store.stream import pages
 from collector.store.types import UtcDateTime
 
 __all__ = ["Finding", "audit", "find", "portable_sql", "sample"]
@@ -37,12 +38,10 @@ async def find(
 ) -> AsyncGenerator[Finding, None]:
     """Run a rule; its findings come in the order of account, region and image, in flat memory."""
     query = _bound(rule.sql, rule, values, now)
-    result = await connection.stream(query.execution_options(yield_per=BATCH))
-    try:
-        async for row in result:
-            yield Finding(*row)
-    finally:
-        await result.close()
+    async with aclosing(pages(connection, query, BATCH)) as found:
+        async for page in found:
+            for row in page:
+                yield Finding(*row)
 
 
 async def sample(

@@ -10,6 +10,7 @@ from collector.store.control import queue_items
 from collector.store.engine import Database
 from collector.store.leases import holders
 from collector.store.schema import lanes
+from collector.store.stream import pages
 
 __all__ = ["INVALID", "Depth", "dead_letters", "depths", "retry"]
 
@@ -127,8 +128,8 @@ async def dead_letters(database: Database) -> AsyncIterator[Mapping[str, Any]]:
         .join(lanes, lanes.c.id == _q.lane_id)
         .where(_q.dead_at.is_not(None))
         .order_by(_q.dead_at, _q.id)
-        .execution_options(yield_per=CHUNK)
     )
     async with database.read() as connection:
-        async for row in (await connection.stream(query)).mappings():
-            yield dict(row)
+        async for page in pages(connection, query, CHUNK):
+            for row in page:
+                yield dict(row._mapping)  # noqa: SLF001 - the documented way to its names

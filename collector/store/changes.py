@@ -4,6 +4,7 @@ A change is a moment at which a version of an image, or a list of its members, b
 """
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -26,6 +27,7 @@ from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS
 from collector.store.engine import Database
 from collector.store.reads import MANY, Record, load_lists, load_versions, plain
 from collector.store.schema import image_versions, images, member_versions
+from collector.store.stream import pages
 
 __all__ = [
     "Change",
@@ -246,23 +248,23 @@ async def changes(
     database: Database, since: datetime, until: datetime
 ) -> AsyncGenerator[Change, None]:
     """All changes of [since, until) in the order of their times; memory does not grow with them."""
-    query = moments(since, until).execution_options(yield_per=MANY)
     # Moments and details come over two connections: not every driver can do both over one. What
     # is read by id here was written before the moment was seen, and never changes.
-    async with database.read() as streaming, database.read() as connection:
-        result = await streaming.stream(query)
-        try:
-            page: _Page = {}
-            async for row in result:
+    async with (
+        database.read() as streaming,
+        database.read() as connection,
+        aclosing(pages(streaming, moments(since, until), MANY)) as rows,
+    ):
+        page: _Page = {}
+        async for some in rows:
+            for row in some:
                 if len(page) >= MANY and (row.at, row.image_pk) not in page:
                     for change in await _details(connection, page):
                         yield change
                     page = {}
                 page.setdefault((row.at, row.image_pk), {})[row.kind] = row
-            for change in await _details(connection, page):
-                yield change
-        finally:
-            await result.close()
+        for change in await _details(connection, page):
+            yield change
 
 
 async def _details(connection: AsyncConnection, page: _Page) -> list[Change]:

@@ -1,10 +1,10 @@
 """Reads the rows of a query page by page, in flat memory on every database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Select
+from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 __all__ = ["PAGE", "pages"]
@@ -14,8 +14,11 @@ PAGE: Final = 1_024
 
 
 async def pages(
-    connection: AsyncConnection, query: Select[Any], size: int = PAGE, **values: Any
-) -> AsyncIterator[Sequence[Any]]:
+    connection: AsyncConnection,
+    query: Executable,
+    size: int = PAGE,
+    **values: Any,
+) -> AsyncGenerator[Sequence[Any]]:
     """The rows of a query, some at a time; other work of the event loop gets its turn between."""
     transport = await _unbounded(connection)
     result = await connection.stream(query.execution_options(yield_per=size), values)
