@@ -115,7 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 — the last place that can turn it into a line
-        codes = {_told(leaf) for leaf in _leaves(error)}
+        # What fails for all requests in flight fails with the same words: told once.
+        leaves = {(type(leaf), str(leaf)): leaf for leaf in _leaves(error)}
+        codes = {_told(leaf) for leaf in leaves.values()}
         return int(next(code for code in _PRECEDENCE if code in codes))
     return int(code or Exit.OK)
 

@@ -239,6 +239,13 @@ def test_of_several_errors_the_contracts_order_decides(command, errors, code):
     assert command(raising(nested)) == code
 
 
+def test_what_fails_many_times_is_told_once(command, capsys):
+    """Sixteen requests in flight that lose one lease are one line, and another error another."""
+    errors = [HeldError("lost") for _ in range(16)] + [UnavailableError("lost")]
+    assert command(raising(BaseExceptionGroup("tasks", errors))) == 69
+    assert capsys.readouterr().err == "collector: lost\ncollector: lost\n"
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
 def test_an_interrupt_is_130_without_a_word(command, capsys, error):
     """A person who stops the program knows it."""

@@ -128,7 +128,15 @@ ENDPOINT: Final[Mapping[str, Cell]] = {
 }
 """Fault of the endpoint as a whole → result."""
 
-STAGES: Final = ("opening", "planning", "writing", "in a transaction", "finishing", "sealing")
+STAGES: Final = (
+    "opening",
+    "planning",
+    "listing",
+    "writing",
+    "in a transaction",
+    "finishing",
+    "sealing",
+)
 
 ANEW, RESUMED, LATER, SEALED = "planned anew", "resumed", "sealed by the next run", "sealed"
 """What becomes of the struck run: closed as interrupted, gone on with, sealed without more calls,
@@ -142,10 +150,10 @@ _LOST: Final = {
     "finishing": Cell(69, RESUMED),
     "sealing": Cell(69, LATER),
 }
-_WAITED: Final = {stage: Cell(0, SEALED, "waited") for stage in STAGES if stage[:2] != "in"}
+_WAITED: Final = {stage: Cell(0, SEALED, "waited") for stage in _LOST if stage[:2] != "in"}
 _AGAIN: Final = {
     stage: Cell(69, RESUMED) if stage == "in a transaction" else Cell(0, SEALED, "connects again")
-    for stage in STAGES
+    for stage in _LOST
 }
 _COMMITTED: Final = {
     "planning": Cell(69, ANEW),
@@ -173,8 +181,97 @@ DATABASE: Final[Mapping[str, Mapping[str, Cell]]] = {
 }
 """Fault of the database → stage → result; a stage that is missing cannot have the fault."""
 
-PROCESS: Final[Mapping[str, Mapping[str, Cell]]] = {}
-SERVICE: Final[Mapping[str, Cell]] = {}
+_DRAINED: Final = {
+    "opening": ANEW,
+    "planning": ANEW,
+    "listing": ANEW,
+    "writing": RESUMED,
+    "in a transaction": RESUMED,
+}
+_KILLED: Final = {**_DRAINED, "opening": "nothing written", "finishing": RESUMED, "sealing": LATER}
+_FINISHED: Final = {stage: Cell(0, SEALED, "finished first") for stage in ("finishing", "sealing")}
+_SUCCEEDED: Final = {
+    "planning": Cell(75, ANEW, "by the successor; this one sends and writes nothing"),
+    "listing": Cell(75, ANEW, "as above"),
+    "writing": Cell(75, RESUMED, "as above"),
+    "in a transaction": Cell(
+        75, RESUMED, "as above; on SQLite it has the file's lock, and the successor ends with 69"
+    ),
+    "finishing": Cell(75, RESUMED, "as above"),
+    "sealing": Cell(75, LATER, "as above"),
+}
+
+PROCESS: Final[Mapping[str, Mapping[str, Cell]]] = {
+    "SIGTERM": {stage: Cell(143, what) for stage, what in _DRAINED.items()} | _FINISHED,
+    "SIGINT": {stage: Cell(130, what) for stage, what in _DRAINED.items()} | _FINISHED,
+    "SIGKILL": {stage: Cell(-9, what) for stage, what in _KILLED.items()},
+    "stopped beyond its lease": _SUCCEEDED,
+    "a second copy": {
+        stage: Cell(75, SEALED, "the first is not disturbed")
+        for stage in ("planning", "listing", "writing", "finishing", "sealing")
+    },
+    "out of file descriptors": {
+        "opening": Cell(69, "nothing written"),
+        "writing": Cell(69, RESUMED, "or 0, if it has all that it needs"),
+        "calling": Cell(69, RESUMED, "or 3 with network_error, if the database needs none"),
+    },
+    "out of memory": {
+        "opening": Cell(70, "nothing written"),
+        "writing": Cell(70, RESUMED),
+    },
+    "clock set back": {
+        "opening": Cell(0, SEALED, "observations only; no version ends before it began"),
+    },
+}
+"""Fault of the process → stage → result."""
+
+SERVICE: Final[Mapping[str, tuple[str, str]]] = {
+    "broker out of reach": (
+        "one line, without its password",
+        "tests/integration/test_queue_rabbitmq.py::test_unreachable_broker",
+    ),
+    "broker killed": (
+        "the session ends, everything is given back, and a new one begins",
+        "tests/integration/test_queue_rabbitmq.py::test_lost_connection_ends_the_session",
+    ),
+    "broker restarted with deliveries in flight": (
+        "they come again, once",
+        "tests/integration/test_queue_rabbitmq.py::test_cut_comes_again_once",
+    ),
+    "message unparsable": (
+        "a dead letter with its reason; the others go on",
+        "tests/integration/test_queue_rabbitmq.py::test_what_is_no_id_is_buried",
+    ),
+    "database out of reach": (
+        "stops calling at once, comes back by itself",
+        "tests/acceptance/test_serve.py::test_database_goes_away",
+    ),
+    "schema too old or new": (
+        "exit 78",
+        "tests/acceptance/test_serve.py::test_wrong_schema_ends_it",
+    ),
+    "SIGTERM": (
+        "drained, exit 143",
+        "tests/acceptance/test_serve.py::test_sigterm_drains",
+    ),
+    "SIGKILL": (
+        "its run is closed by the next holder, every item is read",
+        "tests/acceptance/test_serve.py::test_killed_worker_is_replaced",
+    ),
+    "a second copy": (
+        "waits, is ready, takes over",
+        "tests/acceptance/test_serve.py::test_the_second_waits_for_the_first",
+    ),
+    "key refused": (
+        "its account pauses alone",
+        "tests/acceptance/test_serve.py::test_refused_account_pauses_alone",
+    ),
+    "all of it at once, in a fleet": (
+        "no rate exceeded, no item lost",
+        "tests/acceptance/test_fleet.py::test_fleet",
+    ),
+}
+"""Fault that meets `collector serve` → result, and the test that shows it."""
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -40,12 +40,13 @@ class CommitProxy(Proxy):
         upstream = peer is not None and peer[1] == self._target[1]
         with suppress(OSError):
             while data := await reader.read(65536):
+                answered = self._committing and not upstream
                 if self.armed and upstream and _COMMIT.search(data):
-                    if self.armed == "before":
-                        return await self._break()
                     self._committing = True
-                elif self._committing and not upstream:
-                    return await self._break()
+                    answered = self.armed == "before"
+                if answered:
+                    await self._break()
+                    return
                 writer.write(data)
                 await writer.drain()
         writer.close()

@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 
-from collector.simulator.server import Simulator
 from tests.faults import world
+from tests.faults.place import TARGET, Place
 from tests.support.forked import Forker, forking
 from tests.support.site import Site
-
-TARGET = f'region = "{world.REGION}"\nimages = {list(world.IDS)!r}'.replace("'", '"')
 
 
 @pytest.fixture(scope="session")
@@ -37,33 +35,6 @@ def past(
     return site.database, world.check(f"sqlite:///{site.database}")
 
 
-class Place(Site):
-    """An installation with a past, its simulator, and its commands."""
-
-    def __init__(self, directory: Path, simulator: Simulator, forker: Forker) -> None:
-        super().__init__(directory, simulator.url)
-        self.simulator, self.forker = simulator, forker
-        self.url = f"sqlite:///{self.database}"
-        self.target = TARGET
-        self.before: Mapping[str, world.Image] = {}
-        self.configure(self.target)
-
-    def move(self, where: Path | str) -> None:
-        """Use another database; a file is copied there."""
-        self.url = str(where)
-        if isinstance(where, Path):
-            shutil.move(self.database, where)
-            self.database, self.url = where, f"sqlite:///{where}"
-        self.configure(self.target, database=self.url)
-
-    def collect(self, *words: str, **options: Any) -> Any:
-        """One run, to its end."""
-        return self.forker.run(self.directory, "run", "--quiet", *words, **options)
-
-    def check(self) -> dict[str, world.Image]:
-        return world.check(self.url)
-
-
 @pytest.fixture
 def place(tmp_path: Path, past: Any, forker: Forker) -> Iterator[Place]:
     """Four of the eight images were changed or deleted since they were collected."""
@@ -72,4 +43,22 @@ def place(tmp_path: Path, past: Any, forker: Forker) -> Iterator[Place]:
         database, place.before = past
         shutil.copy(database, place.database)
         world.history(simulator)
+        yield place
+
+
+KINDS = {"PostgreSQL": "postgresql", "MariaDB": "mysql"}
+
+
+@pytest.fixture
+def served(request, tmp_path, forker, new_database):
+    """A place whose database is on a server; told its kind by the fault's name."""
+    kind = KINDS[request.getfixturevalue("fault").split()[0].rstrip(":")]
+    url = new_database(kind)
+    with world.world() as simulator:
+        place = Place(tmp_path, simulator, forker)
+        place.move(url)
+        place.kind = kind
+        assert place.collect().code == 0
+        world.history(simulator)
+        simulator.hits.clear()
         yield place
