@@ -254,7 +254,8 @@ async def test_auditor_reads_and_changes_nothing(new_database, kind, file):
 
 def test_alerts_point_to_what_to_do():
     """A page that an alert names has that heading."""
-    headings = set(re.findall(r"(?m)^### (.+)$", (CONFIG.parent / "docs/operations.md").read_text()))
+    guide = (CONFIG.parent / "docs/operations.md").read_text()
+    headings = set(re.findall(r"(?m)^### (.+)$", guide))
     alerts = (CONFIG / "prometheus/alerts.yml").read_text()
     named = re.findall(r"docs/operations\.md, '([^']+)'", alerts)
 
