@@ -275,6 +275,30 @@ def test_members_that_cannot_be_read_leave_the_image_present(answer: Any, outcom
     assert (result.members.outcome, result.members.payload) == (outcome, None)
 
 
+def test_a_batch_is_read_in_small_steps() -> None:
+    """While its hundred images are read, the event loop goes on with everything else."""
+
+    async def main() -> None:
+        results, most, before = Results(), 0, 0
+
+        async def watch() -> None:
+            nonlocal most, before
+            while True:
+                most, before = max(most, len(results.all) - before), len(results.all)
+                await asyncio.sleep(0)
+
+        endpoint = Endpoint([image(one) for one in IDS], latency_s=0.0)
+        async with serving(endpoint) as (account, lane):
+            fetcher = Fetcher(account, results, with_members=False, time_zone=ZONE)
+            watching = asyncio.ensure_future(watch())
+            await account.feed(lane, pages(items(*IDS)), split_batches, fetcher.batch)
+            watching.cancel()
+        assert len(results.all) == 100
+        assert most <= 20
+
+    run_virtual(main())
+
+
 def test_an_answer_is_dated_by_its_arrival() -> None:
     """However long the members of a batch's other images take, none is dated after its answer."""
     ids = IDS[:5]
