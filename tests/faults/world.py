@@ -118,25 +118,29 @@ def rest(simulator: Simulator) -> None:
 
 
 def check(url: str) -> dict[str, Image]:
-    """What the database has, after everything that must hold in any database was looked at.
+    """Every image by its id; see `everything`."""
+    return {image_id: image for (_, image_id), image in everything(url).items()}
+
+
+def everything(url: str, *, evidence: bool = True) -> dict[tuple[str, str], Image]:
+    """What a database has, by region and id, after what must hold in any database was looked at.
 
     One observation an item in every run, an open version for the present and none for the gone, no
-    gone image without a 404, and evidence that verifies.
+    gone image without a 404, and `evidence` that verifies.
     """
 
-    async def read() -> dict[str, Image]:
+    async def read() -> dict[tuple[str, str], Image]:
         async with Database(url, read_only=True) as database:
-            findings = [finding async for finding in verify(database)]
+            findings = [finding async for finding in verify(database)] if evidence else []
             async with database.read() as connection:
-                rows = (await connection.execute(text(_IMAGES))).all()
-                doubled = (await connection.execute(text(_DOUBLED))).all()
-                odd = (await connection.execute(text(_ODD))).all()
-                unproved = (await connection.execute(text(_UNPROVED))).all()
+                found = (await connection.execute(text(_IMAGES))).all()
+                wrong = [
+                    (await connection.execute(text(query))).all()
+                    for query in (_DOUBLED, _ODD, _UNPROVED)
+                ]
         assert findings == []
-        assert doubled == []
-        assert odd == []
-        assert unproved == []
-        return {image_id: Image(*rest) for image_id, *rest in rows}
+        assert wrong == [[], [], []]
+        return {(region, image_id): Image(*rest) for region, image_id, *rest in found}
 
     return asyncio.run(read())
 
@@ -158,7 +162,7 @@ def write(path: Path, statement: str) -> None:
 
 
 _IMAGES = """
-SELECT i.image_id, i.state, v.payload, i.last_checked_at, o.outcome, r.members_outcome,
+SELECT i.region, i.image_id, i.state, v.payload, i.last_checked_at, o.outcome, r.members_outcome,
        (SELECT count(*) FROM observation_rows n WHERE n.image_pk = i.id)
 FROM images i
 LEFT JOIN image_versions v ON v.image_pk = i.id AND v.valid_to IS NULL
