@@ -6,9 +6,10 @@ in one is asked for singly before anything is concluded.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
+
+from msgspec.structs import replace
 
 from collector.jdcloud import protocol
 from collector.jdcloud.protocol import Reply

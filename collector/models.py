@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from msgspec import Struct
 from typing_extensions import override
 
 __all__ = [
@@ -52,8 +53,7 @@ class LaneKey:
         return f"{self.account}/{self.region}"
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """One planned image of one run, as a lane reads it from the plan."""
 
     run_id: int
@@ -62,8 +62,7 @@ class Item:
     image_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
+class Drift(Struct, frozen=True):
     """Something in an answer that the documentation does not know.
 
     Attributes:
@@ -77,8 +76,7 @@ class Drift:
     value: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Normalized:
+class Normalized(Struct, frozen=True):
     """One image as the tables hold it.
 
     Attributes:
@@ -96,8 +94,7 @@ class Normalized:
     drift: tuple[Drift, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Members:
+class Members(Struct, frozen=True):
     """Who an image is shared with, as describeImageMembers answered.
 
     Attributes:
@@ -113,8 +110,7 @@ class Members:
     pins: tuple[tuple[str, str | None], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """One item's outcome on its way from a lane to the writer.
 
     Attributes:

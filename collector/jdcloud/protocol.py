@@ -9,12 +9,12 @@ whose envelope says NOT_FOUND and names the image asked for proves an absence: a
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from collector.models import Outcome
 
@@ -55,8 +55,7 @@ _SECONDS = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _decode = msgspec.json.Decoder[Any]().decode
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One GET: the API's operation, its region, and the unencoded path and query.
 
     Attributes:
@@ -70,8 +69,7 @@ class Call:
     image_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What one attempt brought.
 
     Attributes:
@@ -201,8 +199,7 @@ def image_of(call: Call, reply: Reply, image_id: str) -> dict[str, Any] | Reply:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Error:
+class _Error(msgspec.Struct, frozen=True):
     """An error as it came; `code` is None unless it is an HTTP status of failure."""
 
     code: int | None
