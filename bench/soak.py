@@ -57,8 +57,8 @@ async def main(seconds: float, url: str) -> None:
     found = {
         "exit": worker.returncode,
         "runs": runs[0][0],
-        "items": runs[0][1],
-        "requests": runs[0][2],
+        "items": int(runs[0][1]),
+        "requests": int(runs[0][2]),
         "left_in_queue": left[0][0],
         "mib_after_a_third": late[0],
         "mib_at_the_end": late[-1],
