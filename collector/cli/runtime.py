@@ -3,12 +3,19 @@
 import asyncio
 import gc
 import signal
+import sys
 from collections.abc import Callable, Coroutine
-from typing import TypeVar
+from typing import Final, TypeVar
 
 __all__ = ["Stop", "run"]
 
 T = TypeVar("T")
+
+SWITCH_S: Final = 0.0005
+"""How long a thread that has the interpreter keeps a waiting one waiting (seconds).
+
+The thread that writes to SQLite needs it for an instant before every statement.
+"""
 
 
 class Stop(asyncio.Event):
@@ -37,6 +44,7 @@ def run(main: Callable[[Stop], Coroutine[None, None, T]]) -> T:
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
+        sys.setswitchinterval(SWITCH_S)
         return await main(stop)
 
     with asyncio.Runner() as runner:
