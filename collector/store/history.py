@@ -66,13 +66,14 @@ def follow(
     """
     if state.last_checked_at is not None and at <= state.last_checked_at:
         return Change(state, stale=True)
-    tried = state._replace(last_attempt_at=at, last_outcome=outcome.value)
+    if outcome is not Outcome.PRESENT:
+        state = state._replace(last_attempt_at=at, last_outcome=outcome.value)
     if not outcome.is_reading:
         since = at if state.failing_since is None else state.failing_since
-        return Change(tried._replace(failing_since=since))
+        return Change(state._replace(failing_since=since))
     if outcome is Outcome.NOT_FOUND:
         gone = state.state != "unknown"
-        after = tried._replace(
+        after = state._replace(
             state="gone" if gone else "unknown",
             last_checked_at=at,
             gone_at=(state.gone_at or at) if gone else None,
@@ -88,13 +89,13 @@ def follow(
         )
     changed = fingerprint != state.fingerprint
     members_changed = members is not None and members != state.members
-    after = tried._replace(
+    after = State(
         state="present",
         first_seen_at=at if state.first_seen_at is None else state.first_seen_at,
         last_seen_at=at,
         last_checked_at=at,
-        gone_at=None,
-        failing_since=None,
+        last_attempt_at=at,
+        last_outcome=outcome.value,
         fingerprint=fingerprint,
         members=members if members_changed else state.members,
     )
