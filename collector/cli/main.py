@@ -149,6 +149,9 @@ def _told(error: BaseException) -> int:
         case BrokenPipeError():
             code = _SIGPIPE
             _discard_output()
+        case MemoryError():
+            code = Exit.BUG
+            _say("out of memory")
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             code = Exit.UNAVAILABLE
             _discard_output()

@@ -274,14 +274,104 @@ SERVICE: Final[Mapping[str, tuple[str, str]]] = {
 """Fault that meets `collector serve` → result, and the test that shows it."""
 
 
+_CALL_HEADS: Final = {
+    "single": "describeImage",
+    "batch": "describeImages by ids",
+    "listing": "describeImages by source",
+    "members": "describeImageMembers",
+}
+
+_TEXT: Final = """\
+# Faults
+
+What a run makes of every fault at every stage of its work. The tables are made of
+`tests/faults/cells.py`, from which the tests take their parameters: each cell is a test with this
+result. `make test` runs them all in short form; `make chaos` runs the long one, with the real
+lease times and 200 kills a database.
+
+After each of them holds: every planned item has one observation; no image is `gone` without a 404
+that names it; what could not be read keeps its last version and its `last_checked_at`; `verify`
+finds nothing; and once the fault is over the next run is complete, its versions equal to what the
+endpoint shows. A cell begins with the exit code of the run that meets the fault. Nothing shows a
+traceback.
+
+## Answers
+
+One answer is spoiled, for three of eight images or for the whole of a list, in every attempt.
+
+{answers}
+## The endpoint as a whole
+
+{endpoint}
+## The database
+
+The fault strikes when the run comes to the stage, and goes away after the run has ended. *{anew}*:
+the next run closes the struck one as interrupted and plans again; *{resumed}*: it goes on with it;
+*{later}*: there was nothing left to ask; *{sealed}*: the struck run itself came to its end.
+A dash: it cannot happen there.
+
+{database}
+## The process
+
+{process}
+## The service
+
+`collector serve` ends the session that meets a fault, gives everything back, and begins a new one.
+
+{service}
+## kill -9 at random moments
+
+{crash}"""
+
+_CRASH: Final = """\
+`tests/faults/test_crash.py` starts a process, kills it within a random time, looks into the
+database, and starts the next; whenever one comes to its end, all versions are compared with the
+endpoint's images, a share of which is then changed and deleted. After each kill: one observation
+an item, and every image that was answered more than a second before the kill (and half a second for
+a busy machine) is committed.
+"""
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+def _shown(cell: Cell | None) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell.code}: {', '.join(filter(None, (cell.outcome, cell.note)))}"
+
+
+def _staged(matrix: Mapping[str, Mapping[str, Cell]], stages: Sequence[str]) -> str:
+    rows = [[fault, *(_shown(at.get(stage)) for stage in stages)] for fault, at in matrix.items()]
+    return _table(["fault", *stages], rows)
+
+
 def document() -> str:
     """The whole of `docs/faults.md`."""
-    return ""
+    answers = [
+        [MEANING[fault], *(_shown(cells[call]) for call in CALLS)]
+        for fault, cells in ANSWERS.items()
+    ]
+    found = {stage for at in PROCESS.values() for stage in at}
+    return _TEXT.format(
+        anew=ANEW,
+        resumed=RESUMED,
+        later=LATER,
+        sealed=SEALED,
+        crash=_CRASH,
+        answers=_table(["fault", *(_CALL_HEADS[call] for call in CALLS)], answers),
+        endpoint=_table(
+            ["fault", "result"], [[fault, _shown(cell)] for fault, cell in ENDPOINT.items()]
+        ),
+        database=_staged(DATABASE, tuple(_LOST)),
+        process=_staged(PROCESS, [stage for stage in (*STAGES, "calling") if stage in found]),
+        service=_table(
+            ["fault", "result", "test"],
+            [[fault, result, f"`{test}`"] for fault, (result, test) in SERVICE.items()],
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -64,11 +64,11 @@ class Life:
                     until(lambda: run.code is not None, wait_s)
             else:
                 until(lambda: run.code is not None, 120.0)
-            ended = run.code is not None
             run.kill()
             killed = time.monotonic()
             done = run.end()
-        assert done.code == (0 if ended else -signal.SIGKILL), done
+        ended = done.code == 0
+        assert ended or done.code == -signal.SIGKILL, done
         self.kills += not ended
         self.survived(began, killed)
         return ended
