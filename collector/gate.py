@@ -159,10 +159,12 @@ class AdaptiveRate:
         self.maximum = self.rate = maximum
         self._level = maximum
         self._cut_at = -inf
+        self._first_at = inf
         self._accepted: deque[float] = deque()
 
     def accepted(self, now: float) -> float:
         """Take note of an answer that was not a refusal; return the rate from now on."""
+        self._first_at = min(self._first_at, now)
         self._accepted.append(now)
         self._forget(now)
         if self.rate < self.maximum:
@@ -178,7 +180,10 @@ class AdaptiveRate:
         """
         if sent_at >= self._cut_at + SETTLE_S:
             self._forget(now)
-            self._level = LEVEL * min(self.rate, max(1.0, len(self._accepted)))
+            self._first_at = min(self._first_at, now)
+            # Before there was a whole second, too little was accepted to tell: halve.
+            least = 1.0 if now - self._first_at >= 1.0 else self.rate / 2
+            self._level = LEVEL * min(self.rate, max(least, len(self._accepted)))
             self.rate = max(min(MINIMUM_RATE, self.maximum), CUT * self._level)
             self._cut_at = now
         return self.rate

@@ -591,15 +591,24 @@ def accept(adaptive: AdaptiveRate, start: float, seconds: float, rate: float) ->
 def test_a_refusal_cuts_below_what_was_accepted():
     """The rate falls to what the endpoint took in the last second, less some."""
     adaptive = AdaptiveRate(200)
-    now = accept(adaptive, 0.0, 1.0, 20)
+    now = accept(adaptive, 0.0, 2.0, 20)
 
     assert adaptive.throttled(now - 0.01, now) == pytest.approx(20 * 0.96 * 0.88)
+
+
+def test_a_refusal_in_the_first_second_halves():
+    """Where a second was not yet seen, what was accepted says nothing about the limit."""
+    for accepted in (0, 1, 3):
+        adaptive = AdaptiveRate(10)
+        now = accept(adaptive, 0.0, accepted / 10, 10)
+
+        assert adaptive.throttled(now, now) == pytest.approx(5 * 0.96 * 0.88)
 
 
 def test_a_storm_of_refusals_is_one_cut():
     """Refusals of requests that left before the cut, or a second after it, change nothing."""
     adaptive = AdaptiveRate(200)
-    now = accept(adaptive, 0.0, 1.0, 20)
+    now = accept(adaptive, 0.0, 2.0, 20)
     rate = adaptive.throttled(now, now)
 
     for late in range(100):
@@ -610,7 +619,7 @@ def test_a_storm_of_refusals_is_one_cut():
 def test_the_rate_grows_as_cubic_does():
     """Fast, then hardly, then fast again, never down; doubled after 13.2 s; never over maximum."""
     adaptive = AdaptiveRate(45)
-    start = accept(adaptive, 0.0, 1.0, 20)
+    start = accept(adaptive, 0.0, 2.0, 20)
     rates = [adaptive.throttled(start, start)]
     rates += [adaptive.accepted(start + tenth / 10) for tenth in range(1, 200)]
     growth = [after - before for before, after in pairwise(rates)]
