@@ -23,7 +23,7 @@ from collector.audit.catalogue import SEVERITIES, Rule, Values, load_rules
 from collector.audit.runner import Finding, portable_sql, sample
 from collector.store.changes import Change, changes, moments
 from collector.store.engine import Database
-from collector.store.schema import image_versions, images, lanes, run_lanes, runs
+from collector.store.schema import disk_attachments, image_versions, images, lanes, run_lanes, runs
 from collector.store.views import VIEWS
 from collector.text import printable
 
@@ -259,35 +259,36 @@ async def _read_unread(connection: AsyncConnection, report: Report) -> None:
 
 async def _read_breakdowns(connection: AsyncConnection, report: Report) -> None:
     """The current images and disks by what auditors group them by."""
-    current, disks = VIEWS["current_images"], VIEWS["current_disks"]
-    encrypted = case(
-        (disks.c.encrypted.is_(True), "encrypted"), (disks.c.encrypted.is_(False), "not encrypted")
-    )
+    current, encrypted = image_versions.c, disk_attachments.c.encrypted
+    disks = image_versions.join(disk_attachments)
+    encryption = case((encrypted.is_(True), "encrypted"), (encrypted.is_(False), "not encrypted"))
     bounds = {label: report.at - timedelta(days=days) for label, days in (*_AGES, *_AGES_OLD)}
     age = case(
-        *((current.c.create_time > bound, label) for label, bound in bounds.items()),
-        (current.c.create_time.is_not(None), "over 5 years"),
+        *((current.create_time > bound, label) for label, bound in bounds.items()),
+        (current.create_time.is_not(None), "over 5 years"),
     )
     wanted: dict[str, tuple[ColumnElement[Any], Iterable[str]]] = {
-        "Source": (current.c.image_source, ()),
-        "Platform": (current.c.platform, ()),
-        "Architecture": (current.c.architecture, ()),
-        "Status": (current.c.status, ()),
-        "Disks by encryption": (encrypted, ()),
+        "Source": (current.image_source, ()),
+        "Platform": (current.platform, ()),
+        "Architecture": (current.architecture, ()),
+        "Status": (current.status, ()),
+        "Disks by encryption": (encryption, ()),
         "Age": (age, (*bounds, "over 5 years", "not said")),
     }
+    number = func.count()
+    sums = (func.count().over().label("kinds"), func.sum(number).over().label("total"))
     for title, (column, order) in wanted.items():
-        number = func.count().label("number")
-        kinds = select(column.label("kind"), number).group_by("kind")
-        query = kinds.order_by(number.desc(), "kind").limit(KINDS)
-        bars = [Bar(row[0] or "not said", row[1]) for row in await connection.execute(query)]
+        grouped = select(column.label("kind"), number.label("number"), *sums).group_by("kind")
+        source = disks if title.startswith("Disks") else image_versions
+        query = grouped.select_from(source).where(current.valid_to.is_(None))
+        top = query.order_by(number.desc(), "kind").limit(KINDS)
+        rows = (await connection.execute(top)).all()
+        bars = [Bar(row.kind or "not said", row.number) for row in rows]
         if order:
             bars.sort(key=lambda bar: list(order).index(bar.label))
-        whole = select(func.count(), func.sum(kinds.subquery().c.number))
-        many, total = (await connection.execute(whole)).one()
-        if many > len(bars):
-            rest = int(total) - sum(bar.number for bar in bars)
-            bars.append(Bar(f"{many - len(bars)} others", rest))
+        if rows and rows[0].kinds > KINDS:
+            rest = int(rows[0].total) - sum(bar.number for bar in bars)
+            bars.append(Bar(f"{rows[0].kinds - KINDS} others", rest))
         report.breakdowns[title] = bars
 
 

@@ -94,6 +94,7 @@ must run unchanged on the three databases:
 - put texts together by `replace('… {x} …', '{x}', column)`: `||` and `concat` are not everywhere;
 - turn numbers into text by `cast(n as char(20))`, times by `substr(cast(t as char(26)), 1, 16)`;
 - take times from a `moment` of the header: no database's date arithmetic is another's;
+- make a column of each window function and compare outside: MariaDB got them wrong inside a CASE;
 - compare flags by `= true` or `= false`; NULL is "not said" and fits neither.
 
 Then give it a case in `tests/integration/test_audit_rules.py`, with an image that it finds and one
