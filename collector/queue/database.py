@@ -7,12 +7,11 @@ that one which kills its process ends among the dead letters.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Delete,
     Update,
@@ -35,7 +34,7 @@ from collector.store.control import queue_items
 from collector.store.engine import Database
 from collector.store.leases import Leases
 from collector.store.plan import Plan, lane_id
-from collector.store.schema import images, lanes, observation_rows
+from collector.store.schema import lanes
 
 __all__ = ["CHUNK", "FREE", "DatabaseQueue", "Flight"]
 
@@ -68,6 +67,15 @@ class Flight:
     deliveries: int
 
 
+@dataclass(slots=True)
+class _Had:
+    """What a run had already, and which rows of it wait again: they are for the next run."""
+
+    run_id: int
+    items: set[tuple[LaneKey, str]] = field(default_factory=set)
+    back: set[int] = field(default_factory=set)
+
+
 class DatabaseQueue:
     """The queue as `serve` works on it, and as `queue add` fills it.
 
@@ -81,6 +89,7 @@ class DatabaseQueue:
         self._max_deliveries = max_deliveries
         self._leases = Leases(database, {})
         self._flying: dict[tuple[int, str], Flight] = {}
+        self._had: dict[str, _Had] = {}
         self._cut: list[tuple[int, str, Flight]] = []
         keys = ["lane_id", "image_id"]
         values: dict[str, Any] = {key: bindparam(key) for key in keys}
@@ -100,13 +109,10 @@ class DatabaseQueue:
         """Add ids; one that waits stays, one in flight comes again, a dead one gets a new life."""
         for start in range(0, len(ids), CHUNK):
             async with self._database.write() as connection:
-                await self._enqueue(connection, key, ids[start : start + CHUNK])
-
-    async def _enqueue(self, connection: AsyncConnection, key: LaneKey, ids: Iterable[str]) -> int:
-        lane = await lane_id(self._database, connection, key)
-        # Sorted, so that two that add cannot wait for each other in a ring.
-        await self._insert.run(connection, [(lane, image_id) for image_id in sorted(set(ids))])
-        return lane
+                lane = await lane_id(self._database, connection, key)
+                # Sorted, so that two that add cannot wait for each other in a ring.
+                some = sorted(set(ids[start : start + CHUNK]))
+                await self._insert.run(connection, [(lane, image_id) for image_id in some])
 
     async def reach(self) -> None:
         """Raise `UnavailableError` when what holds the items, beside the database, is not there."""
@@ -122,6 +128,7 @@ class DatabaseQueue:
         """The session ended; what it left in flight did not fail by itself."""
         self._cut += [(lane, image_id, f) for (lane, image_id), f in self._flying.items()]
         self._flying.clear()
+        self._had.clear()
 
     async def begin(self, account: str) -> None:
         """The account's lease was just taken: what is in flight was cut.
@@ -149,8 +156,8 @@ class DatabaseQueue:
 
     async def due(self, account: str, run_id: int = 0) -> list[LaneKey]:
         """The lanes that have something to take, leaving out what the run had already."""
-        takable = self._takable(run_id, lanes.c.account, lanes.c.region)
-        some = select(_q.id).where(_q.lane_id == lanes.c.id, *takable)
+        back = self._had_of(account, run_id).back
+        some = select(_q.id).where(_q.lane_id == lanes.c.id, *self._takable(back))
         query = select(lanes.c.region).where(
             lanes.c.account == account, some.correlate(lanes).exists()
         )
@@ -174,14 +181,26 @@ class DatabaseQueue:
         self, connection: AsyncConnection, run_id: int, key: LaneKey, lane: int, limit: int
     ) -> list[tuple[str, int]]:
         """What to begin: image ids, each with its deliveries so far."""
-        query = (
-            select(_q.image_id, _q.deliveries)
-            .where(_q.lane_id == lane, *self._takable(run_id, key.account, key.region))
-            .order_by(_q.ready_at, _q.id)
-            .limit(limit)
+        had, chosen, rows_seen = (
+            self._had_of(key.account, run_id),
+            list[tuple[str, int]](),
+            set[int](),
         )
-        rows = (await connection.execute(query)).all()
-        return [(image_id, deliveries) for image_id, deliveries in rows]
+        while len(chosen) < limit:
+            query = (
+                select(_q.id, _q.image_id, _q.deliveries)
+                .where(_q.lane_id == lane, *self._takable(had.back | rows_seen))
+                .order_by(_q.ready_at, _q.id)
+                .limit(limit - len(chosen))
+            )
+            rows = (await connection.execute(query)).all()
+            rows_seen |= {row.id for row in rows}
+            back = {row.id for row in rows if (key, row.image_id) in had.items}
+            had.back |= back
+            chosen += [(row.image_id, row.deliveries) for row in rows if row.id not in back]
+            if not back:
+                break
+        return chosen
 
     async def _start(
         self,
@@ -199,26 +218,21 @@ class DatabaseQueue:
             where = (_q.lane_id == lane) & _q.image_id.in_(list(begun))
             await connection.execute(update(queue_items).where(where).values(more))
         # Told before the commit: what is not committed does not carry the token, and is left alone.
+        self._had_of(key.account, run_id).items.update((key, image_id) for image_id in begun)
         for image_id, deliveries in begun.items():
             self._flying[lane, image_id] = Flight(run_id, key, token, deliveries)
         return list(begun)
 
-    def _takable(
-        self, run_id: int, account: str | Column[str], region: str | Column[str]
-    ) -> tuple[ColumnElement[bool], ...]:
-        had = (
-            select(observation_rows.c.run_id)
-            .join(images, images.c.id == observation_rows.c.image_pk)
-            .where(
-                observation_rows.c.run_id == run_id,
-                observation_rows.c.lane_id == _q.lane_id,
-                images.c.account == account,
-                images.c.region == region,
-                images.c.image_id == _q.image_id,
-            )
-            .correlate(queue_items, lanes)
-        )
-        return (*_WAITS, _q.ready_at <= self._database.now(), ~had.exists())
+    def _takable(self, skip: Collection[int]) -> tuple[ColumnElement[bool], ...]:
+        ready = (*_WAITS, _q.ready_at <= self._database.now())
+        return (*ready, _q.id.not_in(sorted(skip))) if skip else ready
+
+    def _had_of(self, account: str, run_id: int) -> "_Had":
+        """What the account's run had; kept here, for a query over it would grow with the run."""
+        had = self._had.get(account)
+        if had is None or had.run_id != run_id:
+            had = self._had[account] = _Had(run_id)
+        return had
 
     async def settle(self, connection: AsyncConnection, results: Sequence[Result]) -> None:
         """Acknowledge what is read and send back what failed, in the transaction of the results."""

@@ -102,7 +102,6 @@ class RabbitQueue(DatabaseQueue):
         self._looked: dict[str, float] = {}
         self._declared: set[LaneKey] = set()
         self._lanes: dict[LaneKey, _Lane] = {}
-        self._had: dict[str, tuple[int, set[tuple[LaneKey, str]]]] = {}
         self._messages: dict[tuple[int, str], list[AbstractIncomingMessage]] = {}
         self._done: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         self._bad: list[tuple[LaneKey, AbstractIncomingMessage]] = []
@@ -160,7 +159,7 @@ class RabbitQueue(DatabaseQueue):
                         await self._done.get_nowait().ack()
                     await connection.close()
         self._done = asyncio.Queue()
-        for kept in (self._channels, self._looked, self._lanes, self._had, self._messages):
+        for kept in (self._channels, self._looked, self._lanes, self._messages):
             kept.clear()
         self._declared.clear()
         self._bad.clear()
@@ -211,7 +210,6 @@ class RabbitQueue(DatabaseQueue):
             rest = await super()._choose(connection, run_id, key, lane, limit - len(chosen))
             known = dict(chosen)
             chosen += [row for row in rest if row[0] not in known]
-        self._had_of(key.account, run_id).update((key, image_id) for image_id, _ in chosen)
         return chosen
 
     @override
@@ -322,13 +320,8 @@ class RabbitQueue(DatabaseQueue):
 
     def _fresh(self, key: LaneKey, run_id: int) -> list[str]:
         """Ids whose messages wait and that the run did not have; the others are for the next."""
-        lane, had = self._lanes.get(key), self._had_of(key.account, run_id)
+        lane, had = self._lanes.get(key), self._had_of(key.account, run_id).items
         return [one for one in lane.waiting if (key, one) not in had] if lane is not None else []
-
-    def _had_of(self, account: str, run_id: int) -> set[tuple[LaneKey, str]]:
-        if self._had.get(account, (-1, ()))[0] != run_id:
-            self._had[account] = run_id, set()
-        return self._had[account][1]
 
     def _acknowledge_later(self, messages: Sequence[AbstractIncomingMessage]) -> None:
         for message in messages:

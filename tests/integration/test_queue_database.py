@@ -203,8 +203,8 @@ async def test_added_in_flight_comes_again_in_the_next_run(database_url):
         await w.end(items)
 
         assert await rows(w.database, "deliveries", "again") == [(0, False)]
-        assert await w.queue.due("default", w.plan.run_id) == []
         assert await w.take() == []
+        assert await w.queue.due("default", w.plan.run_id) == []
         await w.open()
         assert len(await w.take()) == 1
 
