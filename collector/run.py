@@ -67,12 +67,14 @@ class Collected:
         refused: the credentials of every account were.
         silent: every request failed for want of a connection.
         resumed: an unfinished run was taken up again.
+        notes: what no item tells: refused credentials and failed listings, with the reason.
     """
 
     summary: Summary
     refused: bool
     silent: bool
     resumed: bool
+    notes: tuple[str, ...] = ()
 
 
 async def collect(
@@ -304,16 +306,19 @@ class _Run:
         if status != "interrupted":
             await ledger.seal(self._database, opened.run_id)
         summary = await summarize(self._database, opened.run_id)
-        accounts = self._accounts
-        for account in accounts:
+        notes = []
+        for account in self._accounts:
             if account.refused is not None:
                 reason = account.refused.error_message
                 log.get_logger().error("credentials_refused", account=account.name, reason=reason)
+                notes.append(f"account {account.name}: credentials refused: {reason}")
+        notes += [f"listing failed: {error}" for error in self._unlisted]
         return Collected(
             summary,
-            refused=all(account.refused is not None for account in accounts),
+            refused=all(account.refused is not None for account in self._accounts),
             silent=_is_silent(summary, self._unlisted),
             resumed=resumed,
+            notes=tuple(notes),
         )
 
 

@@ -103,7 +103,7 @@ json_option: Final = click.option(
 
 
 def settings_of(config_path: Path | None, *, quiet: bool = False) -> config.Settings:
-    """Load the configuration and set the log up by it; `quiet` logs errors alone.
+    """Load the configuration and set the log up by it; `quiet` logs nothing.
 
     Raises:
         ConfigurationError: when the configuration is wrong.
@@ -111,7 +111,7 @@ def settings_of(config_path: Path | None, *, quiet: bool = False) -> config.Sett
     settings = config.load(config_path, env=os.environ)
     for secret in settings.secrets:
         log.redact(secret)
-    log.configure(settings.log.format, "error" if quiet else settings.log.level)
+    log.configure(settings.log.format, "critical" if quiet else settings.log.level)
     for warning in settings.warnings:
         log.get_logger().warning("configuration_warning", message=warning)
     return settings

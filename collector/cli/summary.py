@@ -17,15 +17,18 @@ def show(collected: Collected, *, as_json: bool, quiet: bool) -> None:
     summary = collected.summary
     if as_json:
         document = {**summary.document(), "resumed": collected.resumed}
-        click.echo(json.dumps(document, ensure_ascii=False))
+        click.echo(json.dumps(document))
     elif not quiet:
         _table(summary)
+        for note in collected.notes:
+            click.secho(f"  {printable(note)}", fg="red")
     if quiet and summary.run["status"] != "complete":
-        click.echo(f"collector: {one_line(summary)}", err=True)
+        click.echo(f"collector: {one_line(collected)}", err=True)
 
 
-def one_line(summary: Summary) -> str:
-    """The run in one line, the worst failure included."""
+def one_line(collected: Collected) -> str:
+    """The run in one line, with the worst failure and the first reason."""
+    summary = collected.summary
     run = summary.run
     line = (
         f"run {run['id']} is {run['status']}: {summary.read:,} of {run['planned']:,} images read "
@@ -37,7 +40,7 @@ def one_line(summary: Summary) -> str:
         worst = max(summary.failures, key=lambda failure: failure.items)
         line += f"; most: {worst.items:,} {worst.outcome} in {worst.account}/{worst.region}"
         line += f" ({printable(worst.example_message)})" if worst.example_message else ""
-    return line
+    return f"{line}; {printable(collected.notes[0])}" if collected.notes else line
 
 
 def _table(summary: Summary) -> None:
@@ -74,7 +77,7 @@ def _table(summary: Summary) -> None:
         text.append(f": {printable(reason)}" if reason else "")
         console.print(text, soft_wrap=True)
     if run["listings_failed"]:
-        console.print(f"  [red]{run['listings_failed']} listings failed[/red] (see the log)")
+        console.print(f"  [red]{run['listings_failed']} listings failed[/red]")
     news = f"{run['new_versions']:,} new versions, {run['unchanged']:,} unchanged"
     sealed = f"digest {run['digest']}" if run["digest"] else "not sealed: it can be resumed"
     console.print(f"{news}; {sealed}", soft_wrap=True)

@@ -112,7 +112,14 @@ def test_quiet_says_nothing_when_all_is_well(site: Site, simulator: Simulator) -
     simulator.faults = Faults.parse("403=1")
     ended = site.run("run", "--quiet")
     assert (ended.code, ended.out) == (3, "")
-    assert "listings failed" in ended.err.splitlines()[-1]
+    (line,) = ended.err.splitlines()
+    assert "listings failed" in line
+    assert "listing failed: denied" in line
+    simulator.credentials = {}
+    ended = site.run("run", "--quiet")
+    assert (ended.code, ended.out) == (77, "")
+    (line,) = ended.err.splitlines()
+    assert "credentials refused" in line
 
 
 @pytest.mark.parametrize(
