@@ -63,6 +63,9 @@ _OUTSIDE: Final = frozenset({"42501", "25006", "SQLITE_CORRUPT"})
 _ROWS: Final = 50
 """Rows that SQLite takes with one statement; more are not faster."""
 
+_CACHE_KIB: Final = 8_000
+"""What each connection to SQLite may keep in memory, and sort in (KiB)."""
+
 _SQLITE_IS_NEW: Final = sqlite3.sqlite_version_info >= (3, 33)
 """It knows `UPDATE … FROM`."""
 
@@ -255,7 +258,7 @@ class Database:
             raise UnavailableError(f"database {self}: {error.strerror or error}") from error
 
     def _create_engine(self) -> AsyncEngine:
-        options: dict[str, Any] = {"pool_size": 4, "pool_timeout": _WAIT_S}
+        options: dict[str, Any] = {"pool_size": 4, "pool_timeout": _WAIT_S, "pool_use_lifo": True}
         url = self.url
         if self.kind == "sqlite":
             options["connect_args"] = {"timeout": _WAIT_S, "isolation_level": None}
@@ -310,7 +313,7 @@ class Database:
             cursor.execute("PRAGMA synchronous = NORMAL")
             cursor.execute("PRAGMA wal_autocheckpoint = 4000")
         cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA cache_size = -32000")
+        cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         cursor.close()
 
     def create_file(self) -> None:

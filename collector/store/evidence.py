@@ -7,7 +7,6 @@ nullable column may be added later and changes no line. Renaming a column change
 
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, Final
@@ -19,7 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import NULLTYPE
 
-from collector.store.engine import Database
 from collector.store.schema import (
     image_versions,
     images,
@@ -41,7 +39,6 @@ __all__ = [
     "raw",
     "run_line",
     "scan",
-    "unhurried",
 ]
 
 BLOCK: Final = 4_096
@@ -198,20 +195,6 @@ class OpenBlock:
         digest = hashlib.sha256(b"\n".join([*self._lines, b""])).hexdigest()
         locator = f"{self._sums[0]:x}.{self._sums[1]:x}"
         return Block(kind, number, first, last, len(self.keys), digest, locator)
-
-
-@asynccontextmanager
-async def unhurried(database: Database, connection: AsyncConnection) -> AsyncIterator[None]:
-    """Let a long scan use little memory: SQLite sorts in as much as its cache may have."""
-    if database.kind != "sqlite":
-        yield
-        return
-    size = (await connection.exec_driver_sql("PRAGMA cache_size")).scalar_one()
-    await connection.exec_driver_sql("PRAGMA cache_size = -8000")
-    try:
-        yield
-    finally:
-        await connection.exec_driver_sql(f"PRAGMA cache_size = {size}")
 
 
 async def scan(

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.store.control import ledger, ledger_head, run_blocks
 from collector.store.engine import Database
-from collector.store.evidence import KINDS, Block, blocks, run_line, unhurried
+from collector.store.evidence import KINDS, Block, blocks, run_line
 from collector.store.schema import runs
 
 __all__ = [
@@ -69,8 +69,7 @@ async def seal(database: Database, run_id: int) -> str:
         line, digest = await _finished(connection, run_id)
         if digest is not None:
             return digest
-        async with unhurried(database, connection):
-            sealed = await blocks(connection, run_id)
+        sealed = await blocks(connection, run_id)
     async with database.write() as connection:
         head = await lock_head(connection)
         await connection.execute(select(runs.c.id).where(runs.c.id == run_id).with_for_update())

@@ -14,7 +14,7 @@ from sqlalchemy import delete, select
 
 from collector.store.control import ledger
 from collector.store.engine import Database
-from collector.store.evidence import blocks, plain, unhurried
+from collector.store.evidence import blocks, plain
 from collector.store.ledger import PRUNE, append, lock_head, stored_blocks
 from collector.store.schema import observation_rows, runs
 
@@ -85,7 +85,7 @@ async def _due(database: Database, before: datetime) -> Sequence[Any]:
 
 
 async def _intact(database: Database, run_id: int) -> bool:
-    async with database.read() as connection, unhurried(database, connection):
+    async with database.read() as connection:
         sealed = await stored_blocks(connection, run_id)
         found = await blocks(connection, run_id, _OBSERVATIONS)
     return [block for block in sealed if block.kind == _OBSERVATIONS] == found

@@ -22,7 +22,6 @@ from collector.store.evidence import (
     blocks,
     raw,
     run_line,
-    unhurried,
 )
 from collector.store.ledger import FIRST, PRUNE, RUN, chain, stored_blocks, strictly
 from collector.store.locate import locate
@@ -82,16 +81,15 @@ async def examine(
         "readings": lambda: rederive.readings(connection, examiner.pruned_until),
         "references": lambda: rederive.orphans(connection),
     }
-    async with unhurried(database, connection):
-        for name, step in steps.items():
-            progress(name)
-            try:
-                async for finding in step():
-                    yield finding
-            except DBAPIError as error:
-                if database.kind != "sqlite":
-                    raise
-                yield Finding("unreadable", name, str(error.orig))
+    for name, step in steps.items():
+        progress(name)
+        try:
+            async for finding in step():
+                yield finding
+        except DBAPIError as error:
+            if database.kind != "sqlite":
+                raise
+            yield Finding("unreadable", name, str(error.orig))
 
 
 class _Entry(msgspec.Struct):
