@@ -115,7 +115,7 @@ def test_quiet_says_nothing_when_all_is_well(site: Site, simulator: Simulator) -
     (line,) = ended.err.splitlines()
     assert "listings failed" in line
     assert "listing failed: denied" in line
-    simulator.credentials = {}
+    simulator.faults = Faults.parse("401=1")
     ended = site.run("run", "--quiet")
     assert (ended.code, ended.out) == (77, "")
     (line,) = ended.err.splitlines()
