@@ -68,11 +68,13 @@ class Fetcher:
 
     async def single(self, lane: Lane, items: Sequence[Item]) -> None:
         """Ask for each item by describeImage; the caller took a slot for the first."""
+        await self._writer.room()
         for index, item in enumerate(items):
             await self._single(lane, item, has_slot=index == 0)
 
     async def batch(self, lane: Lane, items: Sequence[Item]) -> None:
         """Ask for all items by one describeImages; the caller took a slot."""
+        await self._writer.room()
         await self._batch(lane, items, has_slot=True)
 
     async def _single(

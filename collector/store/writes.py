@@ -28,12 +28,19 @@ BATCH: Final = 1_000
 """Items of one transaction, at most."""
 
 FLUSH_S: Final = 0.4
-"""How long a result waits for company before it is committed (seconds)."""
+"""How long a result waits for company before it is committed, at most (seconds)."""
 
-ROOM: Final = 2_000
-"""Results that may wait for the writer; then whoever brings more waits too."""
+COMMITTED_S: Final = 0.6
+"""Within which it is to be committed: where commits are slow, it waits the less (seconds)."""
 
+SLOW_S: Final = 0.3
+"""A transaction that took longer is followed by smaller ones (seconds)."""
 
+FIRST: Final = 250
+"""Items of the first transaction, before it is known how fast they are."""
+
+LEAST: Final = 50
+"""Items of one transaction, however slow."""
 Committed = Callable[[Sequence[LaneKey], Sequence[Result], float], None]
 """Told of each commit: the results' lanes, the results, and how long it took (seconds)."""
 
@@ -75,6 +82,8 @@ class Writer:
         self._committed = committed
         self._statements = Statements(database)
         self._waiting: deque[Result] = deque()
+        self._since: deque[float] = deque()
+        self._limit, self._took_s = FIRST, 0.0
         self._lanes: dict[int, LaneKey] = {}
         self._tallies: dict[int, Tally] = {}
         self._some, self._full, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -94,15 +103,23 @@ class Writer:
         """A run is finished; its requests are counted."""
         self._tallies.pop(run_id, None)
 
-    async def put(self, result: Result) -> None:
-        """Hand over a result; waits while the buffer is full."""
-        while len(self._waiting) >= ROOM:
+    async def room(self) -> None:
+        """Wait while results wait for more than the next two transactions.
+
+        Whoever asks the endpoint waits here first, so that no answer is long uncommitted.
+        """
+        while len(self._waiting) >= 2 * self._limit:
             self._room.clear()
             await self._room.wait()
+
+    async def put(self, result: Result) -> None:
+        """Hand over a result; waits while the buffer is full."""
+        await self.room()
         self._waiting.append(result)
+        self._since.append(time.monotonic())
         self._handed += 1
         self._some.set()
-        if len(self._waiting) >= BATCH:
+        if len(self._waiting) >= self._limit:
             self._full.set()
 
     async def drain(self) -> None:
@@ -130,12 +147,15 @@ class Writer:
         while True:
             await self._some.wait()
             if not self._closed:
+                patience_s = min(FLUSH_S, COMMITTED_S - self._took_s)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._full.wait(), FLUSH_S)
+                    left_s = self._since[0] + patience_s - time.monotonic()
+                    await asyncio.wait_for(self._full.wait(), max(0.0, left_s))
             batch = self._take()
             if batch:
                 began = time.perf_counter()
                 await self.commit(batch)
+                self._pace(len(batch), time.perf_counter() - began)
                 self._done += len(batch)
                 self._progress.set()
                 if self._committed is not None:
@@ -144,17 +164,27 @@ class Writer:
             elif self._closed:
                 return
 
+    def _pace(self, items: int, took_s: float) -> None:
+        """Learn from a transaction how many items the next one may have."""
+        self._took_s = took_s
+        if took_s > SLOW_S:
+            self._limit = max(LEAST, int(items * SLOW_S / took_s))
+        else:
+            self._limit = min(BATCH, max(self._limit, 2 * items))
+
     def _take(self) -> list[Result]:
         """The next results, each image once: a second answer builds on the first one's commit."""
         batch: list[Result] = []
         seen: set[int] = set()
-        while self._waiting and len(batch) < BATCH and self._waiting[0].item.image_pk not in seen:
+        room = self._limit
+        while self._waiting and len(batch) < room and self._waiting[0].item.image_pk not in seen:
             batch.append(self._waiting.popleft())
+            self._since.popleft()
             seen.add(batch[-1].item.image_pk)
         self._room.set()
         if not self._waiting and not self._closed:
             self._some.clear()
-        if len(self._waiting) < BATCH and not self._closed:
+        if len(self._waiting) < self._limit and not self._closed:
             self._full.clear()
         return batch
 

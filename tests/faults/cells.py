@@ -327,8 +327,8 @@ _CRASH: Final = """\
 `tests/faults/test_crash.py` starts a process, kills it within a random time, looks into the
 database, and starts the next; whenever one comes to its end, all versions are compared with the
 endpoint's images, a share of which is then changed and deleted. After each kill: one observation
-an item, and every image that was answered more than a second before the kill (and half a second for
-a busy machine) is committed.
+an item, and every image that was asked for more than a second before the kill (and half a second
+for a busy machine) is committed.
 """
 
 

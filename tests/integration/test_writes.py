@@ -31,7 +31,7 @@ from collector.store.schema import (
     schema_drift,
 )
 from collector.store.views import VIEWS
-from collector.store.writes import BATCH, ROOM, Writer
+from collector.store.writes import BATCH, FIRST, LEAST, Writer
 from tests.support.inventory import START, ZONE, disk, image
 
 NORTH = LaneKey("default", "cn-north-1")
@@ -308,12 +308,13 @@ async def working(writer: Writer) -> AsyncIterator[None]:
 
 async def test_the_buffer_is_bounded_and_nothing_is_lost(on_sqlite: Store) -> None:
     """Whoever brings more than there is room for waits; after `drain` everything is there."""
-    store, ids = on_sqlite, [f"img-{number:05}" for number in range(ROOM + 600)]
+    room = 2 * FIRST
+    store, ids = on_sqlite, [f"img-{number:05}" for number in range(room + 2 * BATCH)]
     await store.plan(*ids)
     results = [store.result(one, Outcome.NOT_FOUND, START) for one in ids]
-    for one in results[:ROOM]:
+    for one in results[:room]:
         await store.writer.put(one)
-    waits = asyncio.ensure_future(store.writer.put(results[ROOM]))
+    waits = asyncio.ensure_future(store.writer.put(results[room]))
     await asyncio.sleep(0)
     assert not waits.done()
     sizes: list[int] = []
@@ -326,12 +327,36 @@ async def test_the_buffer_is_bounded_and_nothing_is_lost(on_sqlite: Store) -> No
     store.writer.commit = noted
     async with working(store.writer):
         await waits
-        for one in results[ROOM + 1 :]:
+        for one in results[room + 1 :]:
             await store.writer.put(one)
         await store.writer.drain()
         (run,) = await store.rows(select(runs))
         assert run["not_found"] == len(ids) == sum(sizes)
         assert max(sizes) <= BATCH
+
+
+async def test_slow_transactions_get_smaller(
+    on_sqlite: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a transaction takes long, fewer items go into the next, and nobody brings many more."""
+    store, ids = on_sqlite, [f"img-{number:05}" for number in range(1500)]
+    await store.plan(*ids)
+    monkeypatch.setattr("collector.store.writes.SLOW_S", 1e-6)
+    sizes: list[int] = []
+    commit = store.writer.commit
+
+    async def noted(batch: Sequence[Result]) -> None:
+        sizes.append(len(batch))
+        await commit(batch)
+
+    store.writer.commit = noted
+    async with working(store.writer):
+        for one in ids:
+            await store.writer.put(store.result(one, Outcome.NOT_FOUND, START))
+        await store.writer.drain()
+    assert sizes[0] == FIRST
+    assert {*sizes[1:-1]} == {LEAST}
+    assert sum(filter(None, sizes)) == len(ids)
 
 
 async def test_a_result_waits_less_than_a_second_for_its_commit(on_sqlite: Store) -> None:
