@@ -152,6 +152,9 @@ def _told(error: BaseException) -> int:
         case MemoryError():
             code = Exit.BUG
             _say("out of memory")
+        case OSError(errno=errno.EMFILE | errno.ENFILE):
+            code = Exit.UNAVAILABLE
+            _say("out of file descriptors")
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             code = Exit.UNAVAILABLE
             _discard_output()

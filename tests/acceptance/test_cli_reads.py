@@ -270,7 +270,7 @@ def test_a_signal_ends_an_export_and_leaves_no_part_of_it(database, tmp_path):
         f"    os.write({writer}, b'.')\n"
         "    await asyncio.sleep(60)\n"
         "    yield []\n"
-        "export._batches = batches\n"
+        "export.pages = batches\n"
     )
     words = ("export", "runs", "--database", database, "--format", "csv", "--output", str(path))
     process = subprocess.Popen(
