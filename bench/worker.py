@@ -123,7 +123,7 @@ def collect(options: argparse.Namespace) -> dict[str, Any]:
     async def main(stop: runtime.Stop) -> dict[str, Any]:
         async with Database(settings.database.url) as database:
             await migrate.create_if_empty(database)
-            late: list[float] = []
+            late: list[tuple[float, float]] = []
             lag = asyncio.create_task(_lag(late.append))
             began = _begin()
             with Sources.of(settings, Selection()) as sources:
@@ -138,17 +138,25 @@ def collect(options: argparse.Namespace) -> dict[str, Any]:
             done = _end(began, row["present"])
         numbers = {key: row[key] for key in ("requests", "new_versions", "unchanged")}
         series = [(round(at - began[0], 3), n, round(mib, 1)) for at, n, mib in samples]
-        return done | numbers | {"lag_ms": round(max(late) * 1000, 1), "samples": series}
+        lags = {
+            "lag_ms": round(max(lag for lag, _ in late) * 1000, 1),
+            "own_lag_ms": round(max(own for _, own in late) * 1000, 1),
+        }
+        return done | numbers | lags | {"samples": series}
 
     return runtime.run(main)
 
 
-async def _lag(late: Callable[[float], None]) -> None:
-    """How late a timer fires while all else goes on."""
+async def _lag(late: Callable[[tuple[float, float]], None]) -> None:
+    """How late a timer fires, and how much of that the loop's own thread was computing.
+
+    The rest it waited for the processor or for the interpreter, on a machine with other work.
+    """
     while True:
-        due = time.perf_counter() + LAG_EVERY_S
+        due, cpu = time.perf_counter() + LAG_EVERY_S, time.thread_time() + LAG_EVERY_S
         await asyncio.sleep(LAG_EVERY_S)
-        late(time.perf_counter() - due)
+        lag = time.perf_counter() - due
+        late((lag, min(lag, max(0.0, time.thread_time() - cpu))))
 
 
 def _begin() -> tuple[float, float, float]:
