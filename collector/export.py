@@ -20,7 +20,7 @@ from collector.store.schema import metadata
 from collector.store.stream import pages
 from collector.store.types import UtcDateTime
 from collector.store.views import VIEWS
-from collector.text import shown
+from collector.text import harmless_json, shown
 
 __all__ = ["FORMATS", "NAMES", "csv_cell", "export", "named", "ordered"]
 
@@ -116,7 +116,7 @@ def _jsonl(table: Table, stream: BinaryIO) -> tuple[Write, Callable[[], None]]:
 
     def write(rows: Sequence[Sequence[Any]]) -> None:
         lines = (encode(dict(zip(names, map(plain, row), strict=True))) for row in rows)
-        stream.write(b"".join(line + b"\n" for line in lines))
+        stream.write(harmless_json(b"".join(line + b"\n" for line in lines)))
 
     return write, lambda: None
 

@@ -6,7 +6,15 @@ from base64 import b64encode
 from typing import Final
 from urllib.parse import quote, unquote
 
-__all__ = ["passwords_of", "printable", "redact", "redacted_url", "scrub", "shown"]
+__all__ = [
+    "harmless_json",
+    "passwords_of",
+    "printable",
+    "redact",
+    "redacted_url",
+    "scrub",
+    "shown",
+]
 
 MASK: Final = "***"
 
@@ -20,6 +28,7 @@ _HEADER = re.compile(
     r"((?:authorization|security[-_]?token|secret[-_]?key)['\"]?\s*[:=,]\s*['\"]?)[^'\"\r\n]+",
     re.IGNORECASE,
 )
+_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _SIGNATURE = re.compile(r"(signature=)[^\s,'\"]+", re.IGNORECASE)
 
 
@@ -60,6 +69,12 @@ def passwords_of(url: str) -> list[str]:
     ]
     found += [part.group(2) for part in _QUERY_SECRET.finditer(url)]
     return [form for text in found if text for form in (text, unquote(text))]
+
+
+def harmless_json(document: bytes) -> bytes:
+    """JSON that means the same, with what a terminal would act upon as escapes."""
+    text = document.decode()
+    return _IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def printable(text: str, *, keep: str = "") -> str:

@@ -16,6 +16,7 @@ from collector.cli.options import config_option, database_option, json_option
 from collector.cli.reading import read
 from collector.cli.tables import print_rows
 from collector.errors import Exit
+from collector.text import harmless_json
 
 if TYPE_CHECKING:
     from collector.audit.catalogue import Rule, Values
@@ -184,7 +185,7 @@ def _json(rules: "Sequence[Rule]", values: _Values, now: datetime) -> _Writer:
     def write(rule: "Rule", finding: "Finding") -> None:
         nonlocal separator
         row = dict(zip(_COLUMNS, (rule.id, rule.severity, *finding), strict=True))
-        click.echo(separator + b"\n" + encode(row), nl=False)
+        click.echo(separator + b"\n" + harmless_json(encode(row)), nl=False)
         separator = b","
 
     def close(counts: Counter[str]) -> None:

@@ -11,6 +11,7 @@ from collector.cli.differences import change_lines, moment
 from collector.cli.options import WHEN, config_option, database_option, json_option
 from collector.cli.reading import read
 from collector.errors import Exit, UsageError
+from collector.text import harmless_json
 
 if TYPE_CHECKING:
     from collector.store.engine import Database
@@ -53,7 +54,8 @@ async def _json(database: "Database", since: datetime, until: datetime) -> int:
     separator = b"["
     async with aclosing(changes(database, since, until)) as found:
         async for change in found:
-            click.echo(separator + b"\n" + msgspec.json.encode(change.document()), nl=False)
+            document = harmless_json(msgspec.json.encode(change.document()))
+            click.echo(separator + b"\n" + document, nl=False)
             separator = b","
     click.echo(b"\n]" if separator == b"," else b"[]")
     return Exit.OK

@@ -87,7 +87,7 @@ async def _status(url: str, *, as_json: bool) -> int:
     good = revision == migrate.head() and not drift
     document = {"revision": revision, "head": migrate.head(), "drift": drift, "ok": good}
     if as_json:
-        click.echo(json.dumps(document, ensure_ascii=False))
+        click.echo(json.dumps(document))
     else:
         click.echo(f"revision {revision or 'none: the database is empty'}, head {migrate.head()}")
         for line in drift:

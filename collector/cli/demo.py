@@ -97,8 +97,7 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
     click.echo(f"All data is simulated: {images:,} images in {len(REGIONS)} regions.\n")
     async with running(options) as simulator:
         credentials = keep / "credentials.toml"
-        credentials.touch(mode=0o600)
-        credentials.write_text(f'access_key = "{access_key}"\nsecret_key = "{secret_key}"\n')
+        _write(credentials, f'access_key = "{access_key}"\nsecret_key = "{secret_key}"\n')
         configuration = keep / "collector.toml"
         text = _CONFIGURATION.format(
             database=json.dumps(f"sqlite:///{database}"),
@@ -107,9 +106,9 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
         )
         for region in REGIONS:
             text += _TARGET.format(region=region)
-            ids = keep / f"{region}.txt"
-            ids.write_text("".join(f"{image_id}\n" for image_id in simulator.ids(region)))
-        configuration.write_text(text)
+            lines = "".join(f"{image_id}\n" for image_id in simulator.ids(region))
+            _write(keep / f"{region}.txt", lines)
+        _write(configuration, text)
         code = await _collect(stop, configuration)
     if stop.signal is None:
         await _audit(f"sqlite:///{database}")
@@ -118,6 +117,11 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
         click.echo(f"  collector audit run --database sqlite:///{database}")
         click.echo(f"  collector changes --database sqlite:///{database}")
     return code
+
+
+def _write(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
 
 
 async def _collect(stop: runtime.Stop, configuration: Path) -> int:

@@ -11,7 +11,7 @@ from collector.cli.options import WHEN, config_option, database_option, json_opt
 from collector.cli.reading import read
 from collector.errors import Exit, UsageError
 from collector.ids import parse_reference
-from collector.text import printable
+from collector.text import harmless_json, printable
 
 if TYPE_CHECKING:
     from collector.store.engine import Database
@@ -78,7 +78,7 @@ def _print_json(region: str, image_id: str, at: datetime | None, images: "list[R
     from collector.store.reads import plain  # noqa: PLC0415
 
     document = {"region": region, "image_id": image_id, "at": at, "images": images}
-    click.echo(msgspec.json.encode(plain(document)))
+    click.echo(harmless_json(msgspec.json.encode(plain(document))))
 
 
 async def _as_of(

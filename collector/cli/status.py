@@ -12,7 +12,7 @@ from collector.cli.differences import moment
 from collector.cli.options import AGE, config_option, database_option, json_option
 from collector.cli.reading import read
 from collector.errors import Exit
-from collector.text import printable
+from collector.text import harmless_json, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,7 +50,7 @@ def command(
 
         status = await read_status(opened, datetime.now(UTC), max_age)
         if as_json:
-            click.echo(msgspec.json.encode(status.document()))
+            click.echo(harmless_json(msgspec.json.encode(status.document())))
         else:
             _print(status)
         return Exit.PARTIAL if status.stale else Exit.OK

@@ -95,7 +95,7 @@ def command(
                 progress("")
                 if as_json:
                     comma = ", " if count else ""
-                    click.echo(comma + json.dumps(asdict(finding), ensure_ascii=False), nl=False)
+                    click.echo(comma + json.dumps(asdict(finding)), nl=False)
                 else:
                     _print(finding)
                 count += 1
@@ -105,7 +105,7 @@ def command(
                 "last": asdict(last) if last else None,
                 "ok": not count,
             }
-            click.echo("], " + json.dumps(rest, ensure_ascii=False)[1:])
+            click.echo("], " + json.dumps(rest)[1:])
             return Exit.FINDINGS if count else Exit.OK
         for finding in unsealed:
             _print(finding)

@@ -145,7 +145,7 @@ def test_killed_again_and_again(tmp_path, forker, new_database, kind, capsys):
             print(  # noqa: T201
                 f"\n{kind}: {life.kills} kills, {life.unplanned} of them while planning; "
                 f"{life.runs} runs of {IMAGES:,} images came to their end; {life.calls:,} images "
-                f"asked for, {life.again:,} of them again: {life.again / life.kills:.1f} a kill, the oldest lost "
-                f"had been asked for {life.oldest_s:.2f} s before"
+                f"asked for, {life.again:,} of them again: {life.again / life.kills:.1f} a kill; "
+                f"the oldest that was lost had been asked for {life.oldest_s:.2f} s before"
             )
     assert life.again <= life.kills * len(REGIONS) * (CONCURRENCY + RATE * PROMISE_S)
