@@ -177,6 +177,13 @@ async def test_the_same_id_twice(settings_of, database_url):
     assert await ready(settings) == 0
 
 
+UNREADABLE = (
+    *(b"\xff\x00 no id", b'{"id": 1}', b"", b"\x00", b" img-a", b"img-a\n", b"a" * 65),
+    *(b"a" * 100_000, b"\xed\xa0\x80", "\x1b[31m\u202e\x9b'; DROP TABLE images; --".encode()),
+)
+"""Bodies of messages that somebody else may send: no text, no id, too long, dangerous to show."""
+
+
 async def test_what_is_no_id_is_buried(settings_of, broker, database_url):
     """A message that cannot be read is a dead letter with its reason, and stops nothing."""
     settings = settings_of(database_url)
@@ -184,7 +191,7 @@ async def test_what_is_no_id_is_buried(settings_of, broker, database_url):
     connection = await aio_pika.connect(URL)
     async with connection:
         exchange = (await connection.channel()).default_exchange
-        for body in (b"\xff\x00 no id", b'{"id": 1}'):
+        for body in UNREADABLE:
             message = aio_pika.Message(body)
             await exchange.publish(message, routing_key=f"{broker}.{KEY.account}.{KEY.region}")
     async with worker(settings, database_url) as w:
@@ -194,10 +201,12 @@ async def test_what_is_no_id_is_buried(settings_of, broker, database_url):
             return [one async for one in dead_letters(w.database)]
 
         letters = await until(buried)
-        while len(letters) < 2:
+        while len(letters) < len(UNREADABLE):
             letters = await buried()
         assert {one["last_outcome"] for one in letters} == {"invalid_message"}
-        assert any("no image id: found" in one["last_error"] for one in letters)
+        assert all("no image id: found" in one["last_error"] for one in letters)
+        assert all(one["last_error"].isprintable() for one in letters)
+        assert max(len(one["last_error"]) for one in letters) < 500
         await w.end(await take(w, 1))
     assert await ready(settings) == 0
 
