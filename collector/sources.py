@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -88,6 +88,7 @@ class IdsFile:
         """Its ids by lane, some thousands at a time; of the given regions, if there are any."""
         chunks: dict[str, list[str]] = {}
         with self.path.open("rb") as stream:
+            stream.seek(0)  # what /dev/fd opens may share its place
             for region, image_id in _references(stream, self.name, self.region):
                 if regions and region not in regions:
                     continue
@@ -145,7 +146,8 @@ class Sources:
     ) -> "Iterator[Sources]":
         """Read and check what the configuration and the command line name.
 
-        Standard input is kept in a temporary file as long as the block lasts.
+        Standard input is kept, as long as the block lasts, in a temporary file without a name:
+        nothing stays behind when the process is killed.
 
         Raises:
             UsageError: what the command line names is malformed or not there.
@@ -156,9 +158,9 @@ class Sources:
             if name not in known:
                 raise UsageError(f"--account: no account {name!r}; there are: {', '.join(known)}")
         sources = cls(regions=selection.regions)
-        with tempfile.NamedTemporaryFile(prefix="collector-ids-") as spool:
+        with tempfile.TemporaryFile() as spool:
             if selection.replaces:
-                sources._select(settings, selection, stdin, Path(spool.name))
+                sources._select(settings, selection, stdin, spool)
             else:
                 settings.require_targets()
                 sources._configure(settings, selection)
@@ -183,22 +185,27 @@ class Sources:
                 self.discover.setdefault(key, set()).update(target.discover)
 
     def _select(
-        self, settings: Settings, selection: Selection, stdin: BinaryIO | None, spool: Path
+        self, settings: Settings, selection: Selection, stdin: BinaryIO | None, spool: BinaryIO
     ) -> None:
         accounts = selection.accounts or tuple(account.name for account in settings.accounts)
+        if not accounts:
+            raise ConfigurationError(f"{settings.path}: accounts: found none; allowed: one or more")
         if (selection.images or selection.ids_file) and len(accounts) != 1:
             raise UsageError(f"--account: name one of the accounts {', '.join(accounts)}")
         for text in selection.images:
             region, image_id = parse_reference(text)
             if not selection.regions or region in selection.regions:
                 self.images.setdefault(LaneKey(accounts[0], region), []).append(image_id)
-        if selection.ids_file == "-":
-            with spool.open("wb") as copy:
-                shutil.copyfileobj(stdin or io.BytesIO(), copy)
-            self.files.append(_checked(spool, "standard input", accounts[0], None, UsageError))
-        elif selection.ids_file:
-            path = Path(selection.ids_file)
-            self.files.append(_checked(path, str(path), accounts[0], None, UsageError))
+        if selection.ids_file:
+            piped = selection.ids_file == "-"
+            name = "standard input" if piped else selection.ids_file
+            path = Path("/dev/stdin" if piped else selection.ids_file)
+            if piped or path.is_fifo():  # can be read only once
+                with nullcontext(stdin or io.BytesIO()) if piped else path.open("rb") as stream:
+                    shutil.copyfileobj(stream, spool)
+                spool.flush()
+                path = Path(f"/dev/fd/{spool.fileno()}")
+            self.files.append(_checked(path, name, accounts[0], None, UsageError))
         for account in accounts if selection.discover else ():
             for key in _discoverable(settings, selection, account):
                 self.discover[key] = set(selection.discover)
@@ -229,6 +236,7 @@ def _checked(
     """Read a file once: every line is good, and its content has a digest."""
     try:
         with path.open("rb") as stream:
+            stream.seek(0)
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             stream.seek(0)
             regions = {found for found, _ in _references(stream, name, region, error)}

@@ -1,6 +1,7 @@
 """Where ids come from: what is selected, refused, digested and listed."""
 
 import io
+import os
 import string
 from collections import Counter
 from collections.abc import Sequence
@@ -361,3 +362,21 @@ def test_an_unknown_account_is_told_before_anything_is_read(configured: Settings
     with pytest.raises(CollectorError), Sources.of(configured, selection, stdin):
         pass
     assert stdin.tell() == 0
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    """What a shell passes as a pipe is planned as a file would be."""
+    settings = load(tmp_path)
+    plain = tmp_path / "plain.txt"
+    plain.write_bytes(b"cn-north-1/a\n")
+    reader, writer = os.pipe()
+    os.write(writer, plain.read_bytes())
+    os.close(writer)
+
+    piped, expected = (
+        digest_of(settings, Selection(ids_file=name, accounts=("one",)))
+        for name in (f"/dev/fd/{reader}", str(plain))
+    )
+
+    os.close(reader)
+    assert piped == expected
