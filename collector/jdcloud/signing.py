@@ -47,16 +47,18 @@ Query = tuple[tuple[str, str], ...]
 _CONTENT_TYPE = "application/json"
 _NO_BODY_SHA256 = hashlib.sha256(b"").hexdigest()
 _SLASHES = re.compile("/{2,}")
+_UNRESERVED = re.compile("[A-Za-z0-9_.~-]*").fullmatch  # four times faster than `quote`
+_UNRESERVED_PATH = re.compile("[A-Za-z0-9_.~/-]*").fullmatch
 
 
 def _encode(text: str) -> str:
     """Percent-encode everything but RFC 3986's unreserved characters."""
-    return quote(text, safe="~")
+    return text if _UNRESERVED(text) else quote(text, safe="~")
 
 
 def wire_path(path: str) -> str:
     """The path as it is sent: every segment encoded, slashes as they are."""
-    return quote(path, safe="/~")
+    return path if _UNRESERVED_PATH(path) else quote(path, safe="/~")
 
 
 def wire_query(query: Query) -> str:

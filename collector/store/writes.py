@@ -220,13 +220,16 @@ class Writer:
     ) -> None:
         by_lane: Counter[tuple[int, int, str]] = Counter()
         by_run: Counter[tuple[int, str]] = Counter()
-        for result, change in zip(batch, changes, strict=True):
-            item, outcome = result.item, result.outcome
+        every = Counter(
+            (result.item.run_id, result.item.lane_id, result.outcome, change.opens)
+            for result, change in zip(batch, changes, strict=True)
+        )
+        for (run_id, lane_id, outcome, opens), n in every.items():
             kind: str = outcome if outcome.is_reading else "failed"
-            by_lane[item.run_id, item.lane_id, kind] += 1
-            by_run[item.run_id, kind] += 1
+            by_lane[run_id, lane_id, kind] += n
+            by_run[run_id, kind] += n
             if outcome is Outcome.PRESENT:
-                by_run[item.run_id, "new_versions" if change.opens else "unchanged"] += 1
+                by_run[run_id, "new_versions" if opens else "unchanged"] += n
         for run_id, tally in tallies.items():
             for part in fields(tally):
                 by_run[run_id, part.name] += getattr(tally, part.name)
