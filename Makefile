@@ -23,10 +23,11 @@ demo: $(READY)  ## collect 500 simulated images into demo/, without credentials 
 test: $(READY)  ## the whole suite; skips by name what needs a service that is not there
 	$(BIN)/pytest -n auto --dist loadgroup
 
-lint: $(READY)  ## ruff, formatting, import contracts
+lint: $(READY)  ## ruff, formatting, import contracts, bandit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --recursive collector --configfile pyproject.toml
 
 types: $(READY)  ## mypy --strict
 	$(BIN)/mypy

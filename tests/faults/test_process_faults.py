@@ -86,7 +86,8 @@ def stopped(place, stage, *, constants, seconds):
         run.kill(signal.SIGSTOP)
         began = time.monotonic()
         let_go(place)
-        until(lambda: place.collect(constants=constants).code != 75, 60.0)
+        # Held; on a server also locked, until it ends the stopped one's transaction.
+        until(lambda: place.collect(constants=constants).code not in (69, 75), 60.0)
         until(lambda: time.monotonic() - began > seconds, seconds + 10.0)
         images, found = place.check(), place.runs()
         requests = place.simulator.requests.copy()
