@@ -46,7 +46,6 @@ class Image(NamedTuple):
     checked: Any
     outcome: str | None
     members: str | None
-    observations: int
 
 
 @contextmanager
@@ -162,13 +161,11 @@ def write(path: Path, statement: str) -> None:
 
 
 _IMAGES = """
-SELECT i.region, i.image_id, i.state, v.payload, i.last_checked_at, o.outcome, r.members_outcome,
-       (SELECT count(*) FROM observation_rows n WHERE n.image_pk = i.id)
+SELECT i.region, i.image_id, i.state, v.payload, i.last_checked_at, r.outcome, r.members_outcome
 FROM images i
 LEFT JOIN image_versions v ON v.image_pk = i.id AND v.valid_to IS NULL
-LEFT JOIN observations o ON o.image_id = i.image_id AND o.region = i.region
-     AND o.account = i.account AND o.run_id = (SELECT max(id) FROM runs)
-LEFT JOIN observation_rows r ON r.run_id = o.run_id AND r.image_pk = i.id
+LEFT JOIN observation_rows r ON r.image_pk = i.id AND r.run_id = (SELECT max(id) FROM runs)
+     AND r.lane_id = (SELECT l.id FROM lanes l WHERE l.account = i.account AND l.region = i.region)
 """
 _DOUBLED = """
 SELECT run_id, account, region, image_id FROM observations
@@ -181,7 +178,6 @@ GROUP BY i.id, i.image_id, i.state
 HAVING count(v.id) <> max(CASE WHEN i.state = 'present' THEN 1 ELSE 0 END)
 """
 _UNPROVED = """
-SELECT i.image_id FROM images i WHERE i.state = 'gone' AND NOT EXISTS (
-    SELECT 1 FROM observation_rows o
-    WHERE o.image_pk = i.id AND o.outcome = 'not_found' AND o.http_status = 404)
+SELECT image_id FROM images WHERE state = 'gone' AND id NOT IN (
+    SELECT image_pk FROM observation_rows WHERE outcome = 'not_found' AND http_status = 404)
 """
