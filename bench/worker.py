@@ -114,9 +114,9 @@ def collect(options: argparse.Namespace) -> dict[str, Any]:
     samples: list[tuple[float, int, float]] = []
 
     async def watch(session: Session, _: object) -> None:
-        (lane,) = session.accounts["default"].lanes.values() or (None,)
+        lanes = session.accounts["default"].lanes
         while True:
-            done = lane.counts.total() if lane else 0
+            done = sum(lane.counts.total() for lane in lanes.values())
             samples.append((time.perf_counter(), done, _memory("VmRSS")))
             await asyncio.sleep(SAMPLE_EVERY_S)
 
