@@ -63,7 +63,7 @@ _OUTSIDE: Final = frozenset({"42501", "25006", "SQLITE_CORRUPT"})
 _ROWS: Final = 50
 """Rows that SQLite takes with one statement; more are not faster."""
 
-_CACHE_KIB: Final = 8_000
+_CACHE_KIB: Final = 4_000
 """What each connection to SQLite may keep in memory, and sort in (KiB)."""
 
 _SQLITE_IS_NEW: Final = sqlite3.sqlite_version_info >= (3, 33)
