@@ -69,7 +69,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         parts: dict[str, Callable[[], tuple[list[Row], dict[str, Any]]]] = {
-            "throughput": lambda: throughput.run(folder, "aiohttp", 3),
+            "throughput": lambda: throughput.run(folder, "simulator", 3),
             "throughput-lean": lambda: throughput.run(folder, "lean", 2),
             "growth": lambda: growth.run(folder, full=options.full),
             "startup": lambda: startup.run(folder),

@@ -6,8 +6,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from bench.peer import IMAGES, simulated_ids
 
 RELEASED_S = 1.1
 """A successor waits a second after a lease was given back; here it is waited for outside."""
@@ -33,8 +36,8 @@ class Row(NamedTuple):
 
 @contextmanager
 def peer(kind: str = "lean") -> Iterator[str]:
-    """The URL of an endpoint in a process of its own: `lean`, or `aiohttp`."""
-    code = "from bench.peer import run_aiohttp as run" if kind == "aiohttp" else ""
+    """The URL of an endpoint in a process of its own: `lean`, or `simulator`."""
+    code = "from bench.peer import run_simulator as run" if kind == "simulator" else ""
     words = [sys.executable, "-c", f"{code or 'from bench.peer import run'}; run()"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -49,7 +52,8 @@ def ids_file(folder: Path, count: int) -> Path:
     path = folder / f"{count}.txt"
     if not path.exists():
         with path.open("w") as file:
-            file.writelines(f"img-{number:010}\n" for number in range(count))
+            ids = simulated_ids() if count <= IMAGES else map("img-{:010}".format, range(count))
+            file.writelines(f"{image_id}\n" for image_id in islice(ids, count))
     return path
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.harness import Row, collect, ids_file, peer, work
 
-IMAGES = {"bare": 10_000, "sdk": 1_500, "single": 10_000, "batch": 30_000}
+IMAGES = {"bare": 10_000, "sdk": 1_500, "single": 10_000, "batch": 20_000}
 LAG_MS = 100.0
 
 Runs = dict[str, list[dict[str, Any]]]
@@ -47,7 +47,7 @@ def _rows(kind: str, runs: Runs) -> list[Row]:
         "single / SDK": (rate["single"] / rate["sdk"], 3.5),
         "batch / bare": (rate["batch"] / rate["bare"], 1.5),
     }
-    if kind == "lean":  # the targets were set against a server in Python
+    if kind == "lean":  # the targets are set against a server in Python
         return rows + [Row(group, name, f"{ratio:.2f}×") for name, (ratio, _) in ratios.items()]
     rows += [Row.at_least(group, name, *ratio, "×") for name, ratio in ratios.items()]
     for name in ("single", "batch"):
