@@ -96,11 +96,15 @@ class Prepared:
             raise AssertionError(msg)
         self.sql = str(compiled)
         self._many = dialect.name == "sqlite" and _SQLITE_IS_NEW
+        self._is_piped = dialect.name == "postgresql"
 
     async def run(self, connection: AsyncConnection, rows: Sequence[Values]) -> None:
         """Run the statement once for every row."""
         if rows and not self._many:
             await connection.exec_driver_sql(self.sql, rows)
+            if self._is_piped:
+                # Behind a pipeline the server does not count how long a transaction is idle.
+                await connection.exec_driver_sql("SELECT 1")
             return
         whole = len(rows) - len(rows) % _ROWS
         for some, size in ((rows[:whole], _ROWS), (rows[whole:], len(rows) - whole)):

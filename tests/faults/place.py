@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from collector.simulator.server import Simulator
 from tests.faults import cells, world
 from tests.faults.cells import Cell
@@ -20,6 +22,7 @@ class Place(Site):
     """An installation with a past, its simulator, and its commands."""
 
     def __init__(self, directory: Path, simulator: Simulator, forker: Forker) -> None:
+        self.configured: str | None = None
         super().__init__(directory, simulator.url)
         self.simulator, self.forker = simulator, forker
         self.url = f"sqlite:///{self.database}"
@@ -33,7 +36,12 @@ class Place(Site):
         if isinstance(where, Path):
             shutil.move(self.database, where)
             self.database, self.url = where, f"sqlite:///{where}"
-        self.configure(self.target, database=self.url)
+        self.configured = self.url
+        self.configure(self.target)
+
+    @override
+    def configure(self, *targets: str, database: str | None = None, **options: Any) -> None:
+        super().configure(*targets, database=database or self.configured, **options)
 
     def collect(self, *words: str, **options: Any) -> Any:
         """One run, to its end."""

@@ -10,13 +10,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, insert, select, text, update
 
 from collector.errors import HeldError, LeaseLostError, UnavailableError
 from collector.store import leases as module
 from collector.store.control import leases as table
 from collector.store.engine import Database
 from collector.store.leases import GAP_S, SEND_S, TTL_S, Holder, Leases, holders
+from collector.store.schema import lanes
 
 NAMES = {"one": "ak:1", "two": "ak:2"}
 
@@ -244,6 +245,32 @@ async def test_a_stopped_holder_is_not_dead(database: Database) -> None:
         with pytest.raises(HeldError):
             await Leases(database, {"one": "ak:1"}).take_all()
         holder.kill()
+
+
+_IDLE = {
+    "postgresql": "SET LOCAL idle_in_transaction_session_timeout = '300ms'",
+    "mysql": "SET SESSION idle_transaction_timeout = 1",
+}
+_LANE = insert(lanes).values({name: bindparam(name) for name in ("account", "region")})
+
+
+@pytest.mark.parametrize("kind", _IDLE)
+async def test_a_server_ends_the_transaction_of_a_stopped_writer(
+    new_database: Callable[..., str], kind: str
+) -> None:
+    """Wherever it stopped, between many rows too, its locks do not keep a successor waiting."""
+    async with Database(new_database(kind)) as database:
+        prepared = database.prepare(_LANE, ["account", "region"])
+
+        async def stop_inside() -> None:
+            async with database.write() as connection:
+                await connection.execute(text(_IDLE[kind]))
+                await prepared.run(connection, [("a", "r"), ("b", "r")])
+                await asyncio.sleep(1.5)
+                await connection.execute(select(lanes))
+
+        with pytest.raises(UnavailableError):
+            await stop_inside()
 
 
 @pytest.mark.parametrize(
