@@ -195,7 +195,10 @@ _SUCCEEDED: Final = {
     "listing": Cell(75, ANEW, "as above"),
     "writing": Cell(75, RESUMED, "as above"),
     "in a transaction": Cell(
-        75, RESUMED, "as above; on SQLite it has the file's lock, and the successor ends with 69"
+        75,
+        RESUMED,
+        "as above; 69 where the server ended its transaction; on SQLite it has the file's lock, and "
+        "the successor ends with 69",
     ),
     "finishing": Cell(75, RESUMED, "as above"),
     "sealing": Cell(75, LATER, "as above"),
