@@ -197,11 +197,11 @@ _SUCCEEDED: Final = {
     "in a transaction": Cell(
         75,
         RESUMED,
-        "as above; 69 where the server ended its transaction; on SQLite it has the file's lock, and "
-        "the successor ends with 69",
+        "as above; 69 where the server ended its transaction; on SQLite it has the file's lock, "
+        "and the successor ends with 69",
     ),
     "finishing": Cell(75, RESUMED, "as above"),
-    "sealing": Cell(75, LATER, "as above"),
+    "sealing": Cell(75, LATER, "as above; or 0, for its run is complete"),
 }
 
 PROCESS: Final[Mapping[str, Mapping[str, Cell]]] = {

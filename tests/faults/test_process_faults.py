@@ -94,7 +94,9 @@ def stopped(place, stage, *, constants, seconds, code=75):
         run.kill(signal.SIGCONT)
         run.go()
         done = run.end()
-    assert (done.code, len(done.err.splitlines())) == (code, 1), done
+    # It may find that its run is complete and sealed before it notices that it lost its lease.
+    assert done.code == code or (done.code, stage) == (0, "sealing"), done
+    assert len(done.err.splitlines()) == (done.code != 0)
     assert place.simulator.requests == requests
     assert (place.check(), place.runs()) == (images, found)
     settled(place, cell, runs=1)
