@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
 
+import msgspec
 from sqlalchemy import (
     URL,
     ClauseElement,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     bindparam,
     column,
     event,
+    func,
     make_url,
     update,
     values,
@@ -190,6 +192,20 @@ class Database:
             return value
         value = value.astimezone(UTC).replace(tzinfo=None)
         return value.isoformat(" ", "microseconds") if self.kind == "sqlite" else value
+
+    def packed(self, *columns: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+        """What a query of many rows selects beside a busy event loop; see `unpacked`.
+
+        Python's sqlite3 hands the interpreter lock over for every row it fetches, so that SQLite
+        is asked for one: all rows as JSON.
+        """
+        if self.kind != "sqlite":
+            return list(columns)
+        return [func.json_group_array(func.json_array(*columns))]
+
+    def unpacked(self, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        """The rows of a query for `packed` columns, in any order, as the driver gives them."""
+        return list(rows) if self.kind != "sqlite" else msgspec.json.decode(rows[0][0])
 
     def insert_new(self, table: Table) -> Any:
         """An insert that leaves the rows alone that are there already."""

@@ -200,7 +200,7 @@ class Plan:
 
     async def waiting(self, lane: int, after: int) -> list[Item]:
         """The next page of a lane's items that were not attempted, in the order of their keys."""
-        query = (
+        page = (
             select(observation_rows.c.image_pk, images.c.image_id)
             .join(images, images.c.id == observation_rows.c.image_pk)
             .where(
@@ -211,10 +211,12 @@ class Plan:
             )
             .order_by(observation_rows.c.image_pk)
             .limit(PAGE)
+            .subquery()
         )
+        query = select(*self._database.packed(*page.c))
         async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
-        return [Item(self.run_id, lane, pk, image_id) for pk, image_id in rows]
+            rows = self._database.unpacked((await connection.execute(query)).all())
+        return [Item(self.run_id, lane, pk, image_id) for pk, image_id in sorted(map(tuple, rows))]
 
 
 async def lane_id(database: Database, connection: AsyncConnection, key: LaneKey) -> int:

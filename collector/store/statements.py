@@ -101,7 +101,8 @@ class Statements:
         """The images of a batch as they are now; times stay in the driver's form."""
         ids = ",".join(str(pk) for pk in sorted(result.item.image_pk for result in batch))
         found = await connection.exec_driver_sql(f"{self._read} WHERE images.id IN ({ids})")
-        return {row[0]: State._make(row[1:]) for row in found.all()}
+        rows = self._database.unpacked(found.all())
+        return {row[0]: State._make(row[1:]) for row in rows}
 
     async def write(
         self,
@@ -170,11 +171,11 @@ class Statements:
         join = images.outerjoin(
             image_versions, (versions.image_pk == images.c.id) & versions.valid_to.is_(None)
         ).outerjoin(member_versions, (members.image_pk == images.c.id) & members.valid_to.is_(None))
+        columns = (images.c.id, *(images.c[name] for name in _STATE))
         query = select(
-            images.c.id,
-            *(images.c[name] for name in _STATE),
-            versions.fingerprint,
-            members.fingerprint.label("members"),
+            *self._database.packed(
+                *columns, versions.fingerprint, members.fingerprint.label("members")
+            )
         ).select_from(join)
         return str(query.compile(dialect=self._database.dialect))
 
