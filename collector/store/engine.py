@@ -113,12 +113,25 @@ class Prepared:
             if some:
                 starts = range(0, len(some), size)
                 values = [tuple(chain.from_iterable(some[n : n + size])) for n in starts]
-                await connection.exec_driver_sql(self._for(size), values)
+                await _at_once(connection, "executemany", self._for(size), values)
 
     def _for(self, rows: int) -> str:
         """The statement with its one group of values repeated."""
         before, values, after = _split_values(self.sql)
         return f"{before}{', '.join([values] * rows)}{after}"
+
+
+async def _at_once(connection: AsyncConnection, method: str, sql: str, *rest: Any) -> Any:
+    """Call SQLite's driver itself: SQLAlchemy makes, uses and closes a cursor.
+
+    Each is a journey to the connection's thread and back, which waits for the event loop to come
+    round.
+    """
+    driver = (await connection.get_raw_connection()).driver_connection
+    try:
+        return await getattr(driver, method)(sql, *rest)
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(sql, None, error, sqlite3.Error) from error
 
 
 @lru_cache(maxsize=64)
@@ -203,6 +216,12 @@ class Database:
             return list(columns)
         return [func.json_group_array(func.json_array(*columns))]
 
+    async def fetch(self, connection: AsyncConnection, sql: str) -> list[Sequence[Any]]:
+        """The rows of a query for `packed` columns, in any order, as the driver gives them."""
+        if self.kind != "sqlite":
+            return list((await connection.exec_driver_sql(sql)).all())
+        return self.unpacked(await _at_once(connection, "execute_fetchall", sql))
+
     def unpacked(self, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
         """The rows of a query for `packed` columns, in any order, as the driver gives them."""
         return list(rows) if self.kind != "sqlite" else msgspec.json.decode(rows[0][0])
@@ -220,7 +239,12 @@ class Database:
         return Prepared(statement, self.dialect, keys)
 
     def prepare_update(
-        self, table: Table, names: Sequence[str], key: Sequence[str], *, only: Sequence[Any] = ()
+        self,
+        table: Table,
+        names: Sequence[str],
+        key: Sequence[str],
+        *,
+        only: Sequence[Any] = (),
     ) -> Prepared:
         """An update of the columns `names` by the columns `key`, where `only` holds."""
         params = [*names, *(f"key_{name}" for name in key)]

@@ -100,8 +100,7 @@ class Statements:
     ) -> dict[int, State]:
         """The images of a batch as they are now; times stay in the driver's form."""
         ids = ",".join(str(pk) for pk in sorted(result.item.image_pk for result in batch))
-        found = await connection.exec_driver_sql(f"{self._read} WHERE images.id IN ({ids})")
-        rows = self._database.unpacked(found.all())
+        rows = await self._database.fetch(connection, f"{self._read} WHERE images.id IN ({ids})")
         return {row[0]: State._make(row[1:]) for row in rows}
 
     async def write(
