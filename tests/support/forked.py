@@ -86,10 +86,9 @@ class Forked:
     def end(self, timeout_s: float = 60.0) -> Ended:
         """Wait for its end."""
         until(lambda: self.code is not None, timeout_s)
-        out, err = (
-            (self.directory / f"{self._name}.{kind}").read_text(errors="replace")
-            for kind in ("out", "err")
-        )
+        files = [self.directory / f"{self._name}.{kind}" for kind in ("out", "err")]
+        # Killed at once, it has none.
+        out, err = (f.read_text(errors="replace") if f.exists() else "" for f in files)
         return Ended(self.code or 0, out, err)
 
 
