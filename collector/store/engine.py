@@ -7,8 +7,6 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -19,7 +17,6 @@ from sqlalchemy import (
     ClauseElement,
     Column,
     Connection,
-    Dialect,
     Table,
     bindparam,
     column,
@@ -38,12 +35,10 @@ from sqlalchemy.sql.expression import literal_column
 from typing_extensions import override
 
 from collector.errors import ConfigurationError, UnavailableError
+from collector.store.prepared import SQLITE_IS_NEW, Prepared, at_once
 from collector.store.types import UtcDateTime
 
-__all__ = ["DRIVERS", "Database", "Prepared", "Values"]
-
-Values = Sequence[Any]
-"""The values of one row, in the order of a prepared statement's keys."""
+__all__ = ["DRIVERS", "Database"]
 
 DRIVERS: Final = {
     "sqlite": ("sqlite+aiosqlite", None),
@@ -62,14 +57,8 @@ _SWITCHES: Final = 5
 _OUTSIDE: Final = frozenset({"42501", "25006", "SQLITE_CORRUPT"})
 """No privilege, a read-only server, a damaged file: errors that drivers do not call operational."""
 
-_ROWS: Final = 50
-"""Rows that SQLite takes with one statement; more are not faster."""
-
 _CACHE_KIB: Final = 4_000
 """What each connection to SQLite may keep in memory, and sort in (KiB)."""
-
-_SQLITE_IS_NEW: Final = sqlite3.sqlite_version_info >= (3, 33)
-"""It knows `UPDATE … FROM`."""
 
 _NOW: Final[dict[str, str]] = {
     # SQLite's clock has milliseconds; the text has the width of every other time.
@@ -82,68 +71,6 @@ _LATER: Final[dict[str, str]] = {
     "postgresql": "clock_timestamp() + interval '{:.6f} seconds'",
     "mysql": "utc_timestamp(6) + interval {:.6f} second",
 }
-
-
-class Prepared:
-    """A statement compiled once and run with plain tuples.
-
-    Compiling and binding by name costs more than SQLite needs to store the row. So does handing the
-    interpreter lock over for every row: SQLite takes many rows with one statement.
-    """
-
-    def __init__(self, statement: ClauseElement, dialect: Dialect, keys: Sequence[str]) -> None:
-        compiled: Any = statement.compile(dialect=dialect, column_keys=list(keys))
-        if list(compiled.positiontup) != list(keys):
-            msg = f"keys {list(keys)} are not in the statement's order {compiled.positiontup}"
-            raise AssertionError(msg)
-        self.sql = str(compiled)
-        self._many = dialect.name == "sqlite" and _SQLITE_IS_NEW
-        self._is_piped = dialect.name == "postgresql"
-
-    async def run(self, connection: AsyncConnection, rows: Sequence[Values]) -> None:
-        """Run the statement once for every row."""
-        if rows and not self._many:
-            await connection.exec_driver_sql(self.sql, rows)
-            if self._is_piped:
-                # Behind a pipeline the server does not count how long a transaction is idle.
-                await connection.exec_driver_sql("SELECT 1")
-            return
-        whole = len(rows) - len(rows) % _ROWS
-        for some, size in ((rows[:whole], _ROWS), (rows[whole:], len(rows) - whole)):
-            if some:
-                starts = range(0, len(some), size)
-                values = [tuple(chain.from_iterable(some[n : n + size])) for n in starts]
-                await _at_once(connection, "executemany", self._for(size), values)
-
-    def _for(self, rows: int) -> str:
-        """The statement with its one group of values repeated."""
-        before, values, after = _split_values(self.sql)
-        return f"{before}{', '.join([values] * rows)}{after}"
-
-
-async def _at_once(connection: AsyncConnection, method: str, sql: str, *rest: Any) -> Any:
-    """Call SQLite's driver itself: SQLAlchemy makes, uses and closes a cursor.
-
-    Each is a journey to the connection's thread and back, which waits for the event loop to come
-    round.
-    """
-    driver = (await connection.get_raw_connection()).driver_connection
-    try:
-        return await getattr(driver, method)(sql, *rest)
-    except sqlite3.Error as error:
-        raise DBAPIError.instance(sql, None, error, sqlite3.Error) from error
-
-
-@lru_cache(maxsize=64)
-def _split_values(sql: str) -> tuple[str, str, str]:
-    """The statement up to its group of values, the group, and what follows."""
-    start = sql.index("VALUES (") + len("VALUES ")
-    depth = 0
-    for end, character in enumerate(sql[start:], start + 1):
-        depth += (character == "(") - (character == ")")
-        if not depth:
-            return sql[:start], sql[start:end], sql[end:]
-    raise AssertionError(sql)
 
 
 class Database:
@@ -220,7 +147,7 @@ class Database:
         """The rows of a query for `packed` columns, in any order, as the driver gives them."""
         if self.kind != "sqlite":
             return list((await connection.exec_driver_sql(sql)).all())
-        return self.unpacked(await _at_once(connection, "execute_fetchall", sql))
+        return self.unpacked(await at_once(connection, "execute_fetchall", sql))
 
     def unpacked(self, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
         """The rows of a query for `packed` columns, in any order, as the driver gives them."""
@@ -250,7 +177,7 @@ class Database:
         params = [*names, *(f"key_{name}" for name in key)]
         given: Any = {name: bindparam(name) for name in params}
         statement = update(table)
-        if self.kind == "sqlite" and _SQLITE_IS_NEW:
+        if self.kind == "sqlite" and SQLITE_IS_NEW:
             rows = values(*(column(name) for name in params), name="given")
             table_given = rows.data([tuple(given.values())]).cte()
             statement, given = statement.add_cte(table_given), table_given.c

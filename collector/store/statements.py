@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.models import Drift, Item, LaneKey, Normalized, Result
 from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS
-from collector.store.engine import Database, Prepared, Values
+from collector.store.engine import Database
 from collector.store.history import Change, State
+from collector.store.prepared import Prepared, Values
 from collector.store.schema import (
     disk_attachments,
     image_members,
