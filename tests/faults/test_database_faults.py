@@ -78,6 +78,18 @@ def test_locked_for_a_moment(place, fault, stage):
         strike(place, fault, stage, lock, lambda: [timer.join() for timer in timers])
 
 
+def test_a_reader_delays_the_opening(place):
+    """SQLite's journal cannot be switched while somebody reads: it is waited for too."""
+    with locked(place.database) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM images").fetchall()
+        timer = threading.Timer(0.5, lambda: reader.execute("ROLLBACK"))
+        timer.start()
+        told(place.collect(), DATABASE["locked for a moment"]["opening"])
+        timer.join()
+    world.exact(place.simulator, place.check())
+
+
 @pytest.fixture
 def disk(place):
     """The place's database on a disk of its own."""
