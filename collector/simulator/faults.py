@@ -70,7 +70,7 @@ BODIES: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType(
         "huge": lambda body: b" " * HUGE_BYTES + body,
         "no_image": lambda _: b'{"requestId":"simulated","result":{}}',
         "null_image": lambda _: b'{"requestId":"simulated","result":{"image":null}}',
-        "wrong_id": _replace(rb'"imageId":"[^"]*"', b'"imageId":"img-0000000000"'),
+        "wrong_id": _replace(rb'"imageId":"([^"]*)"', rb'"imageId":"\1z"'),
         "duplicate_keys": _replace(rb'"name":', b'"name":"the first of two","name":'),
         "nan": _replace(rb'"sizeMB":\d+', b'"sizeMB":NaN'),
         "big_number": _replace(rb'"sizeMB":\d+', b'"sizeMB":' + b"9" * 30),
