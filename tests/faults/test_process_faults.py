@@ -1,7 +1,6 @@
 """What can befall the process at every stage of a run: signals, limits, a clock, a second copy."""
 
 import asyncio
-import os
 import resource
 import signal
 import time
@@ -22,9 +21,6 @@ SHORT = QUICK | {
 }
 """A lease of a second; the proportions are those of the real one."""
 
-LONG = pytest.mark.skipif(
-    os.environ.get("COLLECTOR_CHAOS") != "1", reason="the long form: make chaos"
-)
 BUSY = ("writing", "in a transaction")
 """Stages where a run must be met with something left to ask."""
 
@@ -127,7 +123,7 @@ def test_stopped_in_a_transaction_of_sqlite(place):
     settled(place, cell)
 
 
-@LONG
+@pytest.mark.chaos
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", ["PostgreSQL", "MariaDB"])
 def test_stopped_in_a_transaction_of_a_server(served, fault):
@@ -135,7 +131,7 @@ def test_stopped_in_a_transaction_of_a_server(served, fault):
     stopped(served, "in a transaction", constants={}, seconds=60.0, code=69)
 
 
-@LONG
+@pytest.mark.chaos
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("stage", ["writing", "sealing"])
 def test_stopped_for_a_minute(place, stage):
