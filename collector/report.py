@@ -4,9 +4,7 @@ Everything is counted by the database, and every list is cut, so that memory doe
 inventory; what was cut is told with its number and the SQL that shows the rest.
 """
 
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -21,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collector import __version__
 from collector.audit.catalogue import SEVERITIES, Rule, Values, load_rules
 from collector.audit.runner import Finding, portable_sql, sample
-from collector.store.changes import Change, changes, moments
+from collector.store.changes import Change, latest
 from collector.store.engine import Database
 from collector.store.schema import disk_attachments, image_versions, images, lanes, run_lanes, runs
 from collector.store.views import VIEWS
@@ -29,8 +27,8 @@ from collector.text import printable
 
 __all__ = ["Report", "gather", "render"]
 
-DAYS: Final = 60
-"""Length of the charts over time, in days that end with the newest run."""
+DAYS: Final = range(14, 60)
+"""Length of the charts over time, in days that end with the newest run; fewer would be no chart."""
 
 LISTED: Final = 20
 """Rows of a list, before it is cut."""
@@ -140,13 +138,6 @@ async def gather(database: Database, values: Mapping[str, Values], now: datetime
             )
             for rule in load_rules().values()
         ]
-        since = await _since(connection, report)
-    if since is not None:
-        last: deque[Change] = deque(maxlen=LISTED)
-        async with aclosing(changes(database, since, now)) as found:
-            async for change in found:
-                last.append(change)
-        report.latest = list(reversed(last))
     return report
 
 
@@ -167,17 +158,14 @@ def _day(column: ColumnElement[datetime]) -> ColumnElement[str]:
     return func.substr(cast(column, String(26)), 1, 10)
 
 
-def _days(first: datetime, last: datetime) -> list[str]:
-    count = (last.date() - first.date()).days + 1
-    return [f"{first.date() + timedelta(days=number)}" for number in range(count)]
-
-
 async def _read_lanes(connection: AsyncConnection, report: Report) -> None:
     """The days of the charts, and the coverage of each lane on them."""
     newest = max(run["started_at"] for run in report.runs)
-    begin = (newest - timedelta(days=DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    begin = (newest - timedelta(days=DAYS.stop - 1)).replace(hour=0, minute=0, second=0)
     first = select(func.min(runs.c.started_at)).where(runs.c.started_at >= begin)
-    report.days = _days((await connection.execute(first)).scalar_one(), newest)
+    oldest = (await connection.execute(first)).scalar_one().date()
+    number = max(DAYS.start, (newest.date() - oldest).days + 1)
+    report.days = [f"{newest.date() - timedelta(days=ago)}" for ago in reversed(range(number))]
     c = run_lanes.c
     report.lane_count = (
         await connection.execute(select(func.count(func.distinct(c.lane_id))))
@@ -235,18 +223,7 @@ async def _read_timeline(connection: AsyncConnection, report: Report) -> None:
         "changed": [opened[day][1] if day in opened else 0 for day in report.days],
         "vanished": [closed[day][0] if day in closed else 0 for day in report.days],
     }
-
-
-async def _since(connection: AsyncConnection, report: Report) -> datetime | None:
-    """When the oldest of the latest changes was; None when there was none on the charts' days."""
-    if not report.days:
-        return None
-    begin = datetime.fromisoformat(report.days[0]).replace(tzinfo=UTC)
-    found = moments(begin, report.at).order_by(None).subquery()
-    each = select(found.c.at).group_by(found.c.at, found.c.image_pk)  # its lists of members too
-    query = each.order_by(found.c.at.desc()).limit(LISTED)
-    times = (await connection.execute(query)).scalars().all()
-    return times[-1] if times else None
+    report.latest = await latest(connection, begin, report.at, LISTED)
 
 
 async def _read_unread(connection: AsyncConnection, report: Report) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     "changes",
     "compare",
     "history",
+    "latest",
     "moments",
 ]
 
@@ -265,6 +266,18 @@ async def changes(
                 page.setdefault((row.at, row.image_pk), {})[row.kind] = row
         for change in await _details(connection, page):
             yield change
+
+
+async def latest(
+    connection: AsyncConnection, since: datetime, until: datetime, limit: int
+) -> list[Change]:
+    """The last changes of [since, until), the newest first."""
+    found = moments(since, until).subquery()
+    order = (found.c.at.desc(), found.c.image_pk.desc(), found.c.kind)
+    page: _Page = {}  # a moment of an image has two rows at most
+    for row in await connection.execute(select(found).order_by(*order).limit(2 * limit)):
+        page.setdefault((row.at, row.image_pk), {})[row.kind] = row
+    return (await _details(connection, page))[:limit]
 
 
 async def _details(connection: AsyncConnection, page: _Page) -> list[Change]:

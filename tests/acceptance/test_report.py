@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from collector import report as report_module
 from collector.audit.catalogue import load_rules, parameters
 from collector.cli.main import main
 from collector.models import LaneKey, Members, Outcome
@@ -294,6 +295,41 @@ def test_a_run_that_planned_nothing_has_a_page(sqlite_url: str) -> None:
         return await read(sqlite_url)
 
     assert Page(render(asyncio.run(made()))).errors == []
+
+
+async def test_the_page_is_of_one_moment(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is committed while it is made is in no part of it: the parts would contradict."""
+    async with inventory(database_url) as made, Database(database_url, read_only=True) as database:
+        await made.run({NORTH: {"img-0": image("img-0")}}, at=NOW - timedelta(days=2))
+        read_lanes = report_module._read_lanes
+
+        async def and_meanwhile(*given: Any) -> None:
+            await read_lanes(*given)
+            await made.run({NORTH: {"img-1": image("img-1")}}, at=NOW - timedelta(hours=1))
+
+        monkeypatch.setattr(report_module, "_read_lanes", and_meanwhile)
+        report = await gather(database, parameters({}), NOW)
+
+    assert [change.image_id for change in report.latest] == ["img-0"]
+    assert report.breakdowns["Source"] == [("private", 1)]
+    assert sum(report.timeline["appeared"]) == 1
+
+
+def test_charts_have_two_weeks_at_least(sqlite_url: str) -> None:
+    """A single day is no development; the days before the first run are empty."""
+
+    async def made() -> Report:
+        async with inventory(sqlite_url) as stock:
+            await stock.run({NORTH: {"img-0": image("img-0")}}, at=NOW - timedelta(days=1))
+        return await read(sqlite_url)
+
+    report = asyncio.run(made())
+
+    assert (report.days[0], report.days[-1]) == ("2026-11-10", "2026-11-23")
+    assert report.lanes[0].days == [None] * 13 + [1.0]
+    assert "14 days" in Page(render(report)).text
 
 
 async def test_every_database_gives_the_same_page(new_database: Any) -> None:
