@@ -1,6 +1,9 @@
 """Migrations: up, down, and up again on every database; the printed DDL is the same schema."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect
@@ -8,8 +11,13 @@ from sqlalchemy import inspect
 from collector.errors import SchemaError
 from collector.store import migrate
 from collector.store.engine import Database
+from collector.store.verify import verify
 from collector.store.views import VIEWS
 from tests.conftest import KINDS
+
+DUMPS = Path(__file__).parents[1] / "data" / "schema"
+FILLED = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DUMPS.glob("*.sql"))}
+"""Databases that a program of each revision filled and sealed (`tests/support/dump.py`)."""
 
 
 async def names(database: Database) -> set[str]:
@@ -43,3 +51,25 @@ async def test_up_down_up(kind: str, new_database: Callable[..., str]) -> None:
         await migrate.upgrade(database)
         await migrate.require_head(database)
         assert await migrate.drift(database) == []
+
+
+def test_every_revision_has_its_rows() -> None:
+    """A revision comes with what a program at it wrote."""
+    revisions = Path(__file__).parents[2].joinpath("migrations", "versions").glob("[0-9]*.py")
+
+    assert {path.name[:4] for path in revisions} == FILLED.keys()
+
+
+@pytest.mark.parametrize("revision", FILLED)
+async def test_what_an_older_program_wrote_verifies_after_the_upgrade(
+    revision: str, tmp_path: Path
+) -> None:
+    """A revision, or a change to how images are normalized, derives the stored versions again."""
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FILLED[revision])
+
+    async with Database(f"sqlite:///{path}") as database:
+        await migrate.upgrade(database)
+        assert await migrate.drift(database) == []
+        assert [finding async for finding in verify(database, {})] == []
