@@ -16,26 +16,26 @@ The result depends on payload and time zone alone, so that a stored version can 
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from math import isfinite
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
+from collector.documented import CLOUD, DISK, IMAGE, INT64, LOCAL, Field, Object, read_time
 from collector.models import ColumnValue, Drift, Normalized
+from collector.ordinary import ordinary
 
-__all__ = ["NotCanonical", "canonical", "fingerprint", "members", "normalize"]
+__all__ = ["NotCanonical", "canonical", "careful", "fingerprint", "members", "normalize"]
 
 MAX_DEPTH = 64
 """Levels of nesting that are accepted; documents of the API have five."""
 
 MAX_VALUE = 200
 """Characters of an unknown value, or of an unknown key, that a drift row holds."""
-
-_INT64 = range(-(2**63), 2**63)
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 
@@ -87,88 +87,11 @@ def _check(values: Iterable[object], depth: int) -> None:
             raise NotCanonical(f"{value} is not JSON")
 
 
-_PLATFORMS = {"Ubuntu", "CentOS", "Windows Server", "Other Linux", "Other Windows"}
-_SOURCES = {"public", "thirdparty", "private", "shared", "community"}
-_PERMISSIONS = {"all", "specifiedUsers", "ownerOnly"}
-_DISK_TYPES = {"ssd.gp1", "ssd.io1", "hdd.std1", "ssd", "premium-hdd"}
+_DETAILS = ("localDisk", LOCAL), ("cloudDisk", CLOUD)
 
-
-class _Field(NamedTuple):
-    """A field with a column: the type the column has, and its documented values if it has such."""
-
-    column: str
-    kind: type[Any]
-    allowed: set[str] | None = None
-    documented: bool = True
-
-
-class _Object(NamedTuple):
-    """An object of the API: its fields with a column, and the documented ones without."""
-
-    fields: dict[str, _Field]
-    others: set[str]
-
-
-_IMAGE = _Object(
-    {
-        "name": _Field("name", str),
-        "platform": _Field("platform", str, _PLATFORMS),
-        "osVersion": _Field("os_version", str),
-        "architecture": _Field("architecture", str, {"x86_64", "i386", "arm64"}),
-        "systemDiskSizeGB": _Field("system_disk_size_gb", int),
-        "imageSource": _Field("image_source", str, _SOURCES),
-        "osType": _Field("os_type", str, {"windows", "linux"}),
-        "status": _Field("status", str, {"pending", "ready", "deleting", "error"}),
-        "createTime": _Field("create_time", datetime),
-        "sizeMB": _Field("size_mb", int),
-        "desc": _Field("description", str),
-        "ownerPin": _Field("owner_pin", str),
-        "launchPermission": _Field("launch_permission", str, _PERMISSIONS),
-        "snapshotId": _Field("snapshot_id", str),
-        "rootDeviceType": _Field("root_device_type", str, {"localDisk", "cloudDisk"}),
-        "progress": _Field("progress", str),
-        "offline": _Field("offline", bool),
-        "uefiSupport": _Field("uefi_support", bool, documented=False),
-        "imported": _Field("imported", bool),
-        "bootMode": _Field("boot_mode", str, {"bios", "uefi"}),
-        "expiredTime": _Field("expired_time", datetime),
-        "loginName": _Field("login_name", str),
-    },
-    {"imageId", "systemDisk", "dataDisks", "serviceCode", "instanceId", "chargeInfo"},
-)
-
-_DISK = _Object(
-    {
-        "deviceName": _Field("device_name", str),
-        "diskCategory": _Field("disk_category", str, {"local", "cloud"}),
-        "autoDelete": _Field("auto_delete", bool),
-    },
-    {"cloudDisk", "localDisk", "status"},
-)
-_CLOUD = _Object(
-    {
-        "diskType": _Field("disk_type", str, _DISK_TYPES),
-        "diskSizeGB": _Field("disk_size_gb", int),
-        "iops": _Field("iops", int),
-        "throughput": _Field("throughput", int),
-        "snapshotId": _Field("snapshot_id", str),
-        "encrypted": _Field("encrypted", bool),
-    },
-    {
-        *("diskId", "az", "name", "description", "status", "attachments", "multiAttachable"),
-        *("enabled", "createTime", "charge", "tags", "snapshotPolicies", "resourceGroupId"),
-        *("canPutInRecycleBin", "trashTime"),
-    },
-)
-_LOCAL = _Object(
-    {"diskType": _Field("disk_type", str), "diskSizeGB": _Field("disk_size_gb", int)}, set()
-)
-
-_DETAILS = ("localDisk", _LOCAL), ("cloudDisk", _CLOUD)
-
-_NO_IMAGE: dict[str, ColumnValue] = {f.column: None for f in _IMAGE.fields.values()}
+_NO_IMAGE: dict[str, ColumnValue] = {f.column: None for f in IMAGE.fields.values()}
 _NO_DISK: dict[str, ColumnValue] = {"role": None, "position": None}
-_NO_DISK |= {f.column: None for f in (*_DISK.fields.values(), *_CLOUD.fields.values())}
+_NO_DISK |= {f.column: None for f in (*DISK.fields.values(), *CLOUD.fields.values())}
 
 
 def normalize(image: Mapping[str, Any], *, time_zone: ZoneInfo) -> Normalized:
@@ -181,10 +104,19 @@ def normalize(image: Mapping[str, Any], *, time_zone: ZoneInfo) -> Normalized:
     Raises:
         NotCanonical: see `canonical`; nothing else is raised, whatever the object contains.
     """
+    return ordinary(image, time_zone) or careful(image, time_zone)
+
+
+def careful(image: Mapping[str, Any], time_zone: ZoneInfo) -> Normalized:
+    """The same, whatever the object contains; `ordinary` is only faster.
+
+    Raises:
+        NotCanonical: see `canonical`.
+    """
     payload = canonical(image)
     reader = _Reader(time_zone)
     columns = _NO_IMAGE.copy()
-    rest = reader.fields("image.", image, _IMAGE, columns)
+    rest = reader.fields("image.", image, IMAGE, columns)
     if type(rest.pop("imageId", None)) not in (str, NoneType):
         reader.note("image.imageId", image["imageId"])
 
@@ -253,7 +185,7 @@ class _Reader:
         return tuple([_drift(*note) for note in notes])
 
     def fields(
-        self, path: str, source: Mapping[str, Any], known: _Object, row: dict[str, ColumnValue]
+        self, path: str, source: Mapping[str, Any], known: Object, row: dict[str, ColumnValue]
     ) -> dict[str, Any]:
         """Read an object's fields into a row, and return what did not find its column."""
         fields, others = known
@@ -273,19 +205,21 @@ class _Reader:
             if type(value) is kind and (
                 ("\0" not in value and (allowed is None or value in allowed))
                 if kind is str
-                else kind is bool or value in _INT64
+                else kind is bool or value in INT64
             ):
                 row[column] = value
             elif value is not None and not self._odd(path + key, value, field, row):
                 rest[key] = value
         return rest
 
-    def _odd(self, path: str, value: Any, field: _Field, row: dict[str, ColumnValue]) -> bool:
+    def _odd(self, path: str, value: Any, field: Field, row: dict[str, ColumnValue]) -> bool:
         """Read what is not plainly what its column holds; return whether that was possible."""
         kind = field.kind
         found: ColumnValue
         try:
-            found = _time(value, self._time_zone, path) if kind is datetime else _READ[kind](value)
+            found = (
+                read_time(value, self._time_zone, path) if kind is datetime else _READ[kind](value)
+            )
         except ValueError:
             self.note(path, value)
             return False
@@ -305,7 +239,7 @@ class _Reader:
         row = _NO_DISK.copy()
         row["role"] = role
         row["position"] = position
-        rest = self.fields(path, disk, _DISK, row)
+        rest = self.fields(path, disk, DISK, row)
         chosen = False
         for name, known in _DETAILS if row["disk_category"] == "local" else reversed(_DETAILS):
             found = rest.get(name)
@@ -337,7 +271,7 @@ def _integer(value: object) -> int:
         value = int(match[1])
     elif isinstance(value, float) and value.is_integer():
         value = int(value)
-    if type(value) is not int or value not in _INT64:
+    if type(value) is not int or value not in INT64:
         raise ValueError
     return value
 
@@ -360,28 +294,6 @@ def _text(value: object) -> str:
 
 
 _READ: dict[type, Callable[[object], ColumnValue]] = {int: _integer, bool: _boolean, str: _text}
-
-_TIME = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII
-)
-
-_FIRST_YEAR, _LAST_YEAR = 1000, 9999
-"""Exclusive: MariaDB's DATETIME begins and ends there. Some encoders' zero time is year 1."""
-
-
-def _time(value: object, time_zone: ZoneInfo, path: str) -> datetime | None:
-    """Return UTC; None for an expiry that is empty, which means never."""
-    if not isinstance(value, str):
-        raise ValueError  # noqa: TRY004 - one class for all that is unreadable
-    text = value.strip()
-    if not text and path == "image.expiredTime":
-        return None
-    if not _TIME.fullmatch(text):
-        raise ValueError
-    time = datetime.fromisoformat(text)
-    if not _FIRST_YEAR < time.year < _LAST_YEAR:
-        raise ValueError
-    return (time if time.tzinfo else time.replace(tzinfo=time_zone)).astimezone(UTC)
 
 
 def _member(value: object) -> str | None:

@@ -1,0 +1,125 @@
+"""The fast way of normalizing: it takes what is as documented, and agrees with the careful one."""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.documented import CLOUD, DISK, IMAGE, LOCAL, Object
+from collector.normalize import NotCanonical, careful
+from collector.ordinary import ordinary
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
+NUMBER = st.integers(-(2**63), 2**63 - 1)
+TIME = st.datetimes(datetime(1002, 1, 1), datetime(9997, 1, 1))  # noqa: DTZ001 - the API's own
+PLAIN = {
+    str: TEXT.filter(lambda text: "\\u0000" not in text),
+    int: NUMBER,
+    bool: st.booleans(),
+    datetime: TIME.map(lambda time: time.isoformat(" ", "seconds")),
+}
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.sampled_from(["", " 40", "true", "\0", "\\u0000", "\ud800", "2021-01-28T16:49:05Z"]),
+    st.text(max_size=5),
+    st.lists(st.none(), max_size=1),
+    st.just({}),
+)
+"""Of any type, so that it is what the field holds now and then."""
+
+
+def objects(known: Object, *, odd: bool, **others: st.SearchStrategy[Any]) -> Any:
+    """An object of the API, each field there or not; odd ones hold anything, and more fields."""
+    plain = {
+        name: st.sampled_from(sorted(field.allowed)) if field.allowed else PLAIN[field.kind]
+        for name, field in known.fields.items()
+    } | others
+    found = st.fixed_dictionaries({}, optional=plain)
+    if not odd:
+        return found
+    names = st.sampled_from(sorted({*plain, *known.others})) | st.text(max_size=5)
+    return st.builds(lambda a, b: a | b, found, st.dictionaries(names, ODD, max_size=2))
+
+
+def images(*, odd: bool) -> Any:
+    """Images; one disk has one kind of details unless it is odd."""
+    cloud, local = objects(CLOUD, odd=odd, encrypt=st.booleans()), objects(LOCAL, odd=odd)
+    kinds = [objects(DISK, odd=odd, cloudDisk=cloud), objects(DISK, odd=odd, localDisk=local)]
+    if odd:
+        kinds.append(objects(DISK, odd=odd, cloudDisk=cloud, localDisk=local))
+    disk = st.one_of(kinds)
+    return objects(
+        IMAGE,
+        odd=odd,
+        imageId=PLAIN[str],
+        systemDisk=disk,
+        dataDisks=st.lists(disk, max_size=3),
+        instanceId=PLAIN[str],
+        serviceCode=PLAIN[str],
+        expiredTime=st.just("") | PLAIN[datetime],
+    )
+
+
+@given(images(odd=False))
+def test_what_is_as_documented(image: dict[str, Any]):
+    """It is read the fast way, with the same result; what is missing is None."""
+    assert ordinary(image, SHANGHAI) == careful(image, SHANGHAI)
+
+
+@given(images(odd=True))
+def test_what_is_odd(image: dict[str, Any]):
+    """Whatever the fast way answers, the careful one answers too; it never raises."""
+    found = ordinary(image, SHANGHAI)
+    try:
+        wanted = careful(image, SHANGHAI)
+    except NotCanonical:
+        assert found is None
+    else:
+        assert found in (None, wanted)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"offline": None},
+        {"strange": 1},
+        {"status": "melting"},
+        {"sizeMB": "40"},
+        {"sizeMB": 40.0},
+        {"sizeMB": True},
+        {"sizeMB": 2**63},
+        {"name": "\0"},
+        {"createTime": "yesterday"},
+        {"chargeInfo": {}},
+        {"systemDisk": {"cloudDisk": {}, "localDisk": {}}},
+        {"dataDisks": [None]},
+        {"dataDisks": [{"status": "attached"}]},
+    ],
+)
+def test_what_is_left_to_the_careful_way(change: dict[str, Any]):
+    """Nulls, strangers, other types, undocumented values: everything that needs a second look."""
+    assert ordinary({"imageId": "img-1"}, SHANGHAI) is not None
+
+    assert ordinary({"imageId": "img-1", **change}, SHANGHAI) is None
+
+
+def test_the_payload_is_canonical_whatever_the_order_of_the_fields():
+    """The text that is hashed does not depend on the order in which the API writes its fields."""
+    image = dict.fromkeys(("createTime", "osVersion", "desc", "name"), "2021-01-28 16:49:05")
+    image["imageId"] = 'quoted "\\\u2028\u007f'
+    backwards = dict(reversed(image.items()))
+
+    found = ordinary(image, SHANGHAI)
+
+    assert found is not None
+    assert found == ordinary(backwards, SHANGHAI)
+    assert msgspec.json.decode(found.payload) == image
