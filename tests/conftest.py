@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
 from collector.store import migrate
@@ -28,6 +29,10 @@ SERVERS = {
 }
 
 Execute = Callable[[Sequence[str]], None]
+
+# A busy machine is no failure: examples are not timed.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def server(kind: str, database: str | None = None) -> Execute:

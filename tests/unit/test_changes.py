@@ -131,7 +131,7 @@ IMAGES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(IMAGES, IMAGES)
 def test_two_versions_differ_exactly_when_their_payloads_do(one, other):
     """No version is without a change that explains it, and no change without a version."""

@@ -436,7 +436,7 @@ bodies = (
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     status=st.integers(0, 999) | st.sampled_from([200, 404, 429, 503]),
     body=bodies,

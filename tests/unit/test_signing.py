@@ -135,7 +135,7 @@ def test_vectors_of_the_python_sdk(c: dict[str, str]) -> None:
     assert headers["authorization"].endswith(f"Signature={c['signature']}")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(segments=segments, query=queries, access=keys, secret=keys, token=st.none() | text)
 def test_the_sdk_signs_the_same(
     segments: list[str], query: signing.Query, access: str, secret: str, token: str | None

@@ -72,7 +72,7 @@ async def test_an_unknown_image_is_named_and_no_route_is_not_an_image() -> None:
         assert client.simulator.requests == {"describeImage": 2, "other": 6}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tail=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60))
 def test_any_path_and_query_is_answered_with_an_envelope(tail: str) -> None:
     """Nonsense is answered with JSON, never with a 500."""
