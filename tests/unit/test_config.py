@@ -530,7 +530,9 @@ def told(file, env):
     return ""
 
 
-function_scoped = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+function_scoped = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @given(raw=st.dictionaries(names, values, max_size=6))

@@ -251,7 +251,10 @@ ID = st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=5
     lines=st.lists(st.tuples(REGIONS, ID), max_size=30),
     only=st.sets(REGIONS, max_size=2),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=50,
+)
 def test_exactly_what_is_named_is_selected(
     configured: Settings,
     images: list[tuple[str, str]],
