@@ -1,17 +1,15 @@
 """Image ids, regions and the lines that carry them; the syntax is that of the public contract."""
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import BinaryIO, Final, Literal, overload
+from collections.abc import Iterator
+from typing import BinaryIO, Final
 
 from collector.errors import CollectorError, UsageError
 from collector.text import shown
 
 __all__ = [
-    "IMAGE_ID",
     "NAME_ALLOWED",
     "PUBLISHED_REGIONS",
-    "REGION",
     "REGION_ALLOWED",
     "id_problem",
     "parse_reference",
@@ -19,24 +17,19 @@ __all__ = [
     "region_problem",
 ]
 
-IMAGE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""An image id, case-sensitive; an account's name has the same syntax. For `fullmatch`."""
-
-REGION: Final = re.compile(r"[a-z0-9-]{1,64}")
-"""A region, published or not. For `fullmatch`."""
-
 PUBLISHED_REGIONS: Final = ("cn-north-1", "cn-east-1", "cn-east-2", "cn-south-1")
 """The regions that JD Cloud's documentation names; any other one only warns."""
 
 NAME_ALLOWED: Final = "1 to 64 of letters, digits, '-' and '_'"
 REGION_ALLOWED: Final = "1 to 64 of lower-case letters, digits and '-'"
 
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_REGION = re.compile(r"[a-z0-9-]{1,64}")
 _MAX_LINE_BYTES: Final = 4096
 """A longer line is no id and is not read to its end."""
 
 _END = rb"[ \t]*(?:[ \t]#[^\x00\n]*)?\r?\n?"
-_ID_LINE = re.compile(rb"[ \t]*([A-Za-z0-9_-]{1,64})" + _END)
-_REFERENCE_LINE = re.compile(rb"[ \t]*([a-z0-9-]{1,64})/([A-Za-z0-9_-]{1,64})" + _END)
+_LINE = re.compile(rb"[ \t]*(?:([a-z0-9-]{1,64})/)?([A-Za-z0-9_-]{1,64})" + _END)
 _EMPTY_LINE = re.compile(rb"[ \t]*(?:#[^\x00\n]*)?\r?\n?")
 
 
@@ -56,12 +49,12 @@ def _problem(text: str, pattern: re.Pattern[str], allowed: str) -> str | None:
 
 def id_problem(text: str) -> str | None:
     """What is wrong with an image id or an account's name, in words; None when nothing is."""
-    return _problem(text, IMAGE_ID, NAME_ALLOWED)
+    return _problem(text, _ID, NAME_ALLOWED)
 
 
 def region_problem(text: str) -> str | None:
     """What is wrong with a region's syntax, in words; None when nothing is."""
-    return _problem(text, REGION, REGION_ALLOWED)
+    return _problem(text, _REGION, REGION_ALLOWED)
 
 
 def parse_reference(
@@ -80,60 +73,43 @@ def parse_reference(
     return region, image_id
 
 
-@overload
 def read_ids(
-    stream: BinaryIO | Iterable[bytes],
+    stream: BinaryIO,
     *,
     name: str,
-    with_region: Literal[True],
+    region: str | None = None,
     error: type[CollectorError] = UsageError,
-) -> Iterator[tuple[str, str]]: ...
-@overload
-def read_ids(
-    stream: BinaryIO | Iterable[bytes],
-    *,
-    name: str,
-    with_region: Literal[False],
-    error: type[CollectorError] = UsageError,
-) -> Iterator[str]: ...
-def read_ids(
-    stream: BinaryIO | Iterable[bytes],
-    *,
-    name: str,
-    with_region: bool,
-    error: type[CollectorError] = UsageError,
-) -> Iterator[tuple[str, str] | str]:
-    """Read one id a line, or `REGION/ID`, as they come; blank lines and `#` comments are skipped.
+) -> Iterator[tuple[str, str]]:
+    """Read (region, id), one a line, as they come; blank lines and `#` comments are skipped.
 
     A comment is a whole line, or what follows white space and `#`.
 
     Args:
-        stream: a binary file, or whole lines.
+        stream: a binary file.
         name: what an error calls the stream.
-        with_region: whether a line is `REGION/ID` and yields a pair.
+        region: of every line, which is an id then; None: a line is `REGION/ID`.
         error: what a malformed line raises: for a file that the configuration names
             `ConfigurationError`, on the command line `UsageError`.
 
     Raises:
         CollectorError: `error`, with the line's number, what was found and what is allowed.
     """
-    line = _REFERENCE_LINE if with_region else _ID_LINE
-    for number, raw in enumerate(_lines(stream), start=1):
+    lines = iter(lambda: stream.readline(_MAX_LINE_BYTES + 1), b"")
+    for number, raw in enumerate(lines, start=1):
         content = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
         short = len(content) <= _MAX_LINE_BYTES
-        if short and (match := line.fullmatch(content)):
-            found = match.groups()
-            image_id = found[-1].decode("ascii")
-            yield (found[0].decode("ascii"), image_id) if with_region else image_id
+        match = _LINE.fullmatch(content) if short else None
+        if match and (match[1] is None) == (region is not None):
+            yield region or match[1].decode("ascii"), match[2].decode("ascii")
         elif not (short and _EMPTY_LINE.fullmatch(content)):
             where = f"{name}: line {number}"
             text = _decoded(content, where, error)
-            if with_region:
+            if region is None:
                 yield parse_reference(text, where=where, error=error)
             elif problem := id_problem(text):
                 raise error(f"{where}: {problem}")
             else:
-                yield text
+                yield region, text
 
 
 def _decoded(content: bytes, where: str, error: type[CollectorError]) -> str:
@@ -149,9 +125,3 @@ def _decoded(content: bytes, where: str, error: type[CollectorError]) -> str:
             return re.split(r"\s#", text, maxsplit=1)[0].strip()
         at = content.index(0)
     raise error(f"{where}: found byte {content[at]:#04x} at {at + 1}; allowed: UTF-8 text")
-
-
-def _lines(stream: BinaryIO | Iterable[bytes]) -> Iterator[bytes]:
-    """Lines, none read further than what makes it too long."""
-    readline = getattr(stream, "readline", None)
-    return iter(stream) if readline is None else iter(lambda: readline(_MAX_LINE_BYTES + 1), b"")

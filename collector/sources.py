@@ -12,10 +12,11 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from collector.errors import ConfigurationError, UsageError
+from collector.errors import CollectorError, ConfigurationError, UsageError
 from collector.ids import id_problem, parse_reference, read_ids
 from collector.jdcloud.protocol import list_images
 from collector.lanes import Account, Lane
@@ -84,12 +85,28 @@ class IdsFile:
     digest: str
     keys: frozenset[LaneKey]
 
+    @classmethod
+    def read(
+        cls, path: Path, name: str, account: str, region: str | None, error: type[CollectorError]
+    ) -> "IdsFile":
+        """Read a file once; raises `error` unless every line is good."""
+        try:
+            with path.open("rb") as stream:
+                stream.seek(0)  # what /dev/fd opens may share its place
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                stream.seek(0)
+                found = {r for r, _ in read_ids(stream, name=name, region=region, error=error)}
+        except OSError as problem:
+            raise error(f"{name}: {problem.strerror}; allowed: a readable file of ids") from problem
+        keys = frozenset(LaneKey(account, region) for region in found)
+        return cls(path, name, account, region, digest, keys)
+
     def ids(self, regions: Sequence[str]) -> Iterator[tuple[LaneKey, list[str]]]:
         """Its ids by lane, some thousands at a time; of the given regions, if there are any."""
         chunks: dict[str, list[str]] = {}
         with self.path.open("rb") as stream:
-            stream.seek(0)  # what /dev/fd opens may share its place
-            for region, image_id in _references(stream, self.name, self.region):
+            stream.seek(0)
+            for region, image_id in read_ids(stream, name=self.name, region=self.region):
                 if regions and region not in regions:
                     continue
                 chunk = chunks.setdefault(region, [])
@@ -128,14 +145,11 @@ class Sources:
 
     def digest(self, *, members: bool, time_zone: str) -> str:
         """SHA-256 of what is planned: targets and options, never rates."""
+        files = sorted((f.account, f.region or "", f.digest) for f in self.files)
         parts: list[object] = [["members", members], ["time_zone", time_zone]]
         parts.append(["regions", *sorted(set(self.regions))])
-        parts += [
-            ["images", str(key), *sorted(set(ids))] for key, ids in sorted(self.images.items())
-        ]
-        parts += sorted(
-            ["file", file.account, file.region or "", file.digest] for file in self.files
-        )
+        parts += [["images", str(key), *sorted(set(i))] for key, i in sorted(self.images.items())]
+        parts += [["file", *file] for file in files]
         parts += [["discover", str(key), *sorted(s)] for key, s in sorted(self.discover.items())]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -180,7 +194,9 @@ class Sources:
                 self.images.setdefault(key, []).extend(target.images)
             if target.ids_file:
                 path, name = Path(target.ids_file), target.ids_file
-                self.files.append(_checked(path, name, key.account, key.region, ConfigurationError))
+                self.files.append(
+                    IdsFile.read(path, name, target.account, target.region, ConfigurationError)
+                )
             if target.discover:
                 self.discover.setdefault(key, set()).update(target.discover)
 
@@ -205,45 +221,16 @@ class Sources:
                     shutil.copyfileobj(stream, spool)
                 spool.flush()
                 path = Path(f"/dev/fd/{spool.fileno()}")
-            self.files.append(_checked(path, name, accounts[0], None, UsageError))
+            self.files.append(IdsFile.read(path, name, accounts[0], None, UsageError))
         for account in accounts if selection.discover else ():
-            for key in _discoverable(settings, selection, account):
-                self.discover[key] = set(selection.discover)
-
-
-def _discoverable(settings: Settings, selection: Selection, account: str) -> list[LaneKey]:
-    configured = {target.region for target in settings.targets if target.account == account}
-    regions = selection.regions or tuple(sorted(configured))
-    if not regions:
-        raise UsageError(f"--region: name one; the configuration names none for {account!r}")
-    return [LaneKey(account, region) for region in regions]
-
-
-def _references(
-    stream: BinaryIO, name: str, region: str | None, error: type[Exception] = UsageError
-) -> Iterator[tuple[str, str]]:
-    kind = ConfigurationError if error is ConfigurationError else UsageError
-    if region is None:
-        yield from read_ids(stream, name=name, with_region=True, error=kind)
-    else:
-        for image_id in read_ids(stream, name=name, with_region=False, error=kind):
-            yield region, image_id
-
-
-def _checked(
-    path: Path, name: str, account: str, region: str | None, error: type[Exception]
-) -> IdsFile:
-    """Read a file once: every line is good, and its content has a digest."""
-    try:
-        with path.open("rb") as stream:
-            stream.seek(0)
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            stream.seek(0)
-            regions = {found for found, _ in _references(stream, name, region, error)}
-    except OSError as problem:
-        raise error(f"{name}: {problem.strerror}; allowed: a readable file of ids") from problem
-    keys = frozenset(LaneKey(account, found) for found in regions)
-    return IdsFile(path, name, account, region, digest, keys)
+            configured = {target.region for target in settings.targets if target.account == account}
+            regions = selection.regions or configured
+            if not regions:
+                raise UsageError(
+                    f"--region: name one; the configuration names none for {account!r}"
+                )
+            for region in regions:
+                self.discover[LaneKey(account, region)] = set(selection.discover)
 
 
 async def list_ids(
@@ -255,31 +242,30 @@ async def list_ids(
         ListingError: a page could not be read, or the pages are fewer than the API counts.
         AbandonedError: the lane was closed.
     """
-    page = listed = 0
-    while True:
-        page += 1
-        reply = (
-            await account.request(lane, list_images(lane.key.region, source, page), tally)
-        ).reply
+    listed = 0
+    for page in count(1):
+        call = list_images(lane.key.region, source, page)
+        reply = (await account.request(lane, call, tally)).reply
         if reply.outcome is not Outcome.PRESENT or reply.result is None:
             reason = reply.error_message or reply.error_code or "no reason given"
             raise ListingError(f"{reply.outcome}: {reason}", reply.outcome, reply.http_status)
         images, total = reply.result.get("images"), reply.result.get("totalCount")
         if images is None and total == 0:
-            images = []
+            return
         if not isinstance(images, list) or not isinstance(total, int):
-            raise ListingError("an answer without a list", Outcome.INVALID_RESPONSE, 200)
-        ids = [i.get("imageId") if isinstance(i, dict) else None for i in images]
-        good = [
-            image_id for image_id in ids if isinstance(image_id, str) and not id_problem(image_id)
-        ]
+            raise _unusable("an answer without a list")
+        ids = [image.get("imageId") if isinstance(image, dict) else None for image in images]
+        good = [found for found in ids if isinstance(found, str) and not id_problem(found)]
         listed += len(ids)
         if good:
             yield good
         if len(good) < len(ids):
-            raise ListingError("an image without a usable id", Outcome.INVALID_RESPONSE, 200)
+            raise _unusable("an image without a usable id")
         if listed >= total:
             return
         if not ids:
-            text = f"{listed} images were listed where the API counts {total}"
-            raise ListingError(text, Outcome.INVALID_RESPONSE, 200)
+            raise _unusable(f"{listed} images were listed where the API counts {total}")
+
+
+def _unusable(text: str) -> ListingError:
+    return ListingError(text, Outcome.INVALID_RESPONSE, 200)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from collector.cli.differences import change_lines, moment
-from collector.cli.options import WHEN, config_option, database_option, json_option
+from collector.cli.options import config_option, database_option, json_option, when
 from collector.cli.reading import read
 from collector.errors import Exit, UsageError
 from collector.text import harmless_json
@@ -22,8 +22,8 @@ __all__ = ["command"]
 @click.command()
 @config_option
 @database_option
-@click.option("--since", type=WHEN, metavar="T", help="From this on; 24 hours before --until.")
-@click.option("--until", type=WHEN, metavar="T", help="Before this; now.")
+@click.option("--since", type=when, metavar="T", help="From this on; 24 hours before --until.")
+@click.option("--until", type=when, metavar="T", help="Before this; now.")
 @json_option
 def command(
     config_path: Path | None,

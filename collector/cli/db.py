@@ -10,7 +10,7 @@ import click
 from collector import config, log
 from collector.cli import runtime
 from collector.cli.options import (
-    AGE,
+    age,
     config_option,
     database_of,
     database_option,
@@ -122,7 +122,7 @@ def sql(config_path: Path | None, database: str | None, dialect: str | None) -> 
 @database_option
 @click.option(
     "--older-than",
-    type=AGE,
+    type=age,
     help="Prune what finished longer ago; by default [retention] observations.",
 )
 @json_option

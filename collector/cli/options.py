@@ -6,80 +6,54 @@ from pathlib import Path
 from typing import Final
 
 import click
-from typing_extensions import override
 
 from collector import config, log
 from collector.text import shown
 
 __all__ = [
-    "AGE",
-    "WHEN",
+    "age",
     "config_option",
     "database_of",
     "database_option",
     "json_option",
     "settings_of",
+    "when",
 ]
 
 _YEARS: Final = range(1001, 9999)
 """What every database can hold."""
 
 
-class _Age(click.ParamType[timedelta]):
-    """A length of time, as `26h` or `7d`."""
-
-    name = "age"
-
-    @override
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        try:
-            return _age(str(value))
-        except (ValueError, OverflowError):
-            self.fail(f"found {shown(value)}; allowed: as 30m, 26h, 7d", param, ctx)
+def age(text: str) -> timedelta:
+    """A length of time, as `26h` or `7d`; for `type=` of an option."""
+    try:
+        return _length(text)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"found {shown(text)}; allowed: as 30m, 26h, 7d") from None
 
 
-class _When(click.ParamType[datetime]):
+def when(text: str) -> datetime:
     """A point in time: ISO 8601, in UTC when it names no zone, or how long ago (`36h`, `7d`)."""
-
-    name = "time"
-
-    @override
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        if isinstance(value, datetime):
-            return value
+    try:
         try:
-            return _moment(str(value))
-        except (ValueError, OverflowError):
-            allowed = "a date, ISO 8601 (UTC when it names no zone), or how long ago, as 36h"
-            self.fail(f"found {shown(value)}; allowed: {allowed}", param, ctx)
+            time = datetime.fromisoformat(text)
+        except ValueError:
+            time = datetime.now(UTC) - _length(text)
+        time = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        time = datetime.min.replace(tzinfo=UTC)
+    if time.year not in _YEARS:
+        allowed = "a date, ISO 8601 (UTC when it names no zone), or how long ago, as 36h"
+        raise click.BadParameter(f"found {shown(text)}; allowed: {allowed}")
+    return time
 
 
-def _age(text: str) -> timedelta:
+def _length(text: str) -> timedelta:
     seconds = config.duration(text)
     if seconds is None:
         raise ValueError
     return timedelta(seconds=seconds)
 
-
-def _moment(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        time = datetime.now(UTC) - _age(text)
-    time = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
-    if time.year not in _YEARS:
-        raise ValueError
-    return time
-
-
-AGE: Final = _Age()
-WHEN: Final = _When()
 
 config_option: Final = click.option(
     "--config",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collector.cli.differences import change_lines, described, moment, value
-from collector.cli.options import WHEN, config_option, database_option, json_option
+from collector.cli.options import config_option, database_option, json_option, when
 from collector.cli.reading import read
 from collector.errors import Exit, UsageError
 from collector.ids import parse_reference
@@ -28,7 +28,7 @@ _HIDDEN |= {"last_confirmed_at", "payload", "disks"}
 @config_option
 @database_option
 @click.argument("reference", metavar="REGION/ID")
-@click.option("--at", type=WHEN, metavar="TIME", help="As of this time.")
+@click.option("--at", type=when, metavar="TIME", help="As of this time.")
 @click.option("--history", is_flag=True, help="All versions, with what changed in each.")
 @click.option("--account", metavar="A", help="Only this account's; by default each account's.")
 @json_option

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collector.cli.differences import moment
-from collector.cli.options import AGE, config_option, database_option, json_option
+from collector.cli.options import age, config_option, database_option, json_option
 from collector.cli.reading import read
 from collector.errors import Exit
 from collector.text import harmless_json, printable
@@ -28,7 +28,7 @@ __all__ = ["command"]
 @database_option
 @click.option(
     "--max-age",
-    type=AGE,
+    type=age,
     default="26h",
     show_default=True,
     help="How old the last complete run may be, of every account.",

@@ -90,10 +90,10 @@ def credentials_file(data: bytes) -> None:
 
 def ids(data: bytes) -> None:
     """An id file, with regions and without, is ids or one line with the place of the mistake."""
-    for with_region in (False, True):
+    for region in (None, "cn-north-1"):
         with suppress(UsageError):
-            for found in read_ids(io.BytesIO(data), name="ids", with_region=with_region):
-                assert found
+            for found in read_ids(io.BytesIO(data), name="ids", region=region):
+                assert all(found)
     with suppress(UsageError):
         parse_reference(data.decode("utf-8", "replace"))
 

@@ -1,7 +1,6 @@
 """Image ids, regions and id files as the contract spells them."""
 
 import io
-from itertools import repeat
 
 import pytest
 from hypothesis import given
@@ -13,8 +12,12 @@ from collector.ids import id_problem, parse_reference, read_ids, region_problem
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
+REGION = "cn-north-1"
+
+
 def ids(content: bytes) -> list[str]:
-    return list(read_ids(io.BytesIO(content), name="ids.txt", with_region=False))
+    found = read_ids(io.BytesIO(content), name="ids.txt", region=REGION)
+    return [image_id for region, image_id in found if region == REGION]
 
 
 @given(st.text(LETTERS, min_size=1, max_size=64))
@@ -73,8 +76,8 @@ def test_comments_blanks_line_ends_and_byte_order_mark_are_passed_over():
 
 def test_lines_with_regions_are_pairs():
     """For the command line and the queue a line is `REGION/ID`."""
-    lines = [b"cn-north-1/img-a # x\n", b"\n", b"cn-east-2/img-b\r\n"]
-    found = list(read_ids(lines, name="-", with_region=True))
+    stream = io.BytesIO(b"cn-north-1/img-a # x\n\ncn-east-2/img-b\r\n")
+    found = list(read_ids(stream, name="-"))
     assert found == [("cn-north-1", "img-a"), ("cn-east-2", "img-b")]
 
 
@@ -97,7 +100,7 @@ def test_lines_with_regions_are_pairs():
 def test_a_bad_line_is_named_with_file_and_number(content, found, error):
     """One short line of the caller's class, whatever the file holds."""
     with pytest.raises(error) as caught:
-        list(read_ids(io.BytesIO(content), name="ids.txt", with_region=False, error=error))
+        list(read_ids(io.BytesIO(content), name="ids.txt", region=REGION, error=error))
     text = str(caught.value)
     assert text.startswith("ids.txt: line ")
     assert found in text
@@ -117,26 +120,34 @@ def test_an_endless_line_is_not_read_to_its_end():
 
     stream = Endless()
     with pytest.raises(UsageError, match="over 4096 bytes"):
-        list(read_ids(stream, name="-", with_region=False))
+        list(read_ids(stream, name="-", region=REGION))
     assert stream.asked < 10_000
 
 
 def test_reading_streams():
     """The first id comes before the second line is asked for."""
-    lines = repeat(b"img-a\n")
-    assert next(read_ids(lines, name="-", with_region=False)) == "img-a"
+
+    class Slow(io.RawIOBase):
+        asked = 0
+
+        def readline(self, size=-1):
+            self.asked += 1
+            return b"cn-north-1/img-a\n"
+
+    stream = Slow()
+    assert next(read_ids(stream, name="-")) == (REGION, "img-a")
+    assert stream.asked == 1
 
 
-@given(st.binary(max_size=300), st.booleans())
-def test_no_bytes_raise_anything_but_the_named_error(content, with_region):
+@given(st.binary(max_size=300), st.sampled_from([None, REGION]))
+def test_no_bytes_raise_anything_but_the_named_error(content, region):
     """Any content yields valid ids or ends in one printable line."""
     text = ""
     found = []
     try:
-        found.extend(read_ids(io.BytesIO(content), name="f", with_region=with_region))
+        found.extend(read_ids(io.BytesIO(content), name="f", region=region))
     except UsageError as error:
         text = str(error)
 
     assert text.isprintable()
-    pairs = found if with_region else [("r", image_id) for image_id in found]
-    assert all(not region_problem(region) and not id_problem(each) for region, each in pairs)
+    assert all(not region_problem(each) and not id_problem(image_id) for each, image_id in found)
