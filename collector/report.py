@@ -37,7 +37,7 @@ RUNS: Final = 10
 """Newest runs that are listed."""
 
 KINDS: Final = 8
-"""Values of a breakdown that have a bar of their own."""
+"""Values of a breakdown that have a bar of their own, when there are two more at least."""
 
 _AGES: Final = (("under 30 days", 30), ("30 to 90 days", 90), ("90 days to 1 year", 365))
 _AGES_OLD: Final = (("1 to 2 years", 730), ("2 to 5 years", 1826))
@@ -258,12 +258,14 @@ async def _read_breakdowns(connection: AsyncConnection, report: Report) -> None:
         grouped = select(column.label("kind"), number.label("number"), *sums).group_by("kind")
         source = disks if title.startswith("Disks") else image_versions
         query = grouped.select_from(source).where(current.valid_to.is_(None))
-        top = query.order_by(number.desc(), "kind").limit(KINDS)
+        top = query.order_by(number.desc(), "kind").limit(KINDS + 1)
         rows = (await connection.execute(top)).all()
+        if rows and rows[0].kinds > KINDS + 1:
+            rows = rows[:KINDS]
         bars = [Bar(row.kind or "not said", row.number) for row in rows]
         if order:
             bars.sort(key=lambda bar: list(order).index(bar.label))
-        if rows and rows[0].kinds > KINDS:
+        if rows and rows[0].kinds > len(rows):
             rest = int(rows[0].total) - sum(bar.number for bar in bars)
             bars.append(Bar(f"{rows[0].kinds - KINDS} others", rest))
         report.breakdowns[title] = bars

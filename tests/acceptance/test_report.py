@@ -234,16 +234,21 @@ def test_the_inventory_is_broken_down(report: Report) -> None:
 
 def test_other_values_of_a_breakdown_share_a_bar(sqlite_url: str) -> None:
     """An open set of values does not make the page grow."""
-    many = {f"img-{n}": image(f"img-{n}", platform=f"system {n // 2}") for n in range(40)}
+    kinds = {n: (f"system {n // 2}", f"chip {n % 9}") for n in range(40)}
+    many = {
+        f"img-{n}": image(f"img-{n}", platform=platform, architecture=architecture)
+        for n, (platform, architecture) in kinds.items()
+    }
 
     async def made() -> Report:
         async with inventory(sqlite_url) as stock:
             await stock.run({NORTH: many}, at=NOW - timedelta(days=1))
         return await read(sqlite_url)
 
-    bars = asyncio.run(made()).breakdowns["Platform"]
+    bars = asyncio.run(made()).breakdowns
 
-    assert (len(bars), bars[-1]) == (9, ("12 others", 24))
+    assert (len(bars["Platform"]), bars["Platform"][-1]) == (9, ("12 others", 24))
+    assert (len(bars["Architecture"]), bars["Architecture"][-1]) == (9, ("chip 8", 4))
 
 
 def test_long_lists_are_cut_with_their_number_and_sql(filled: str, page: Page, html: str) -> None:
