@@ -8,7 +8,6 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -18,32 +17,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from collector.errors import ConfigurationError
-from collector.settings import (
-    Account,
-    EffectiveAccount,
-    ProblemError,
-    Settings,
-    Source,
-    Table,
-    Target,
-    check_database,
-    duration,
-)
-from collector.text import passwords_of, printable, redacted_url, shown
+from collector.settings import ProblemError, Settings, Table, check_database
+from collector.text import nearest, printable, shown
 
-__all__ = [
-    "Account",
-    "EffectiveAccount",
-    "Settings",
-    "Source",
-    "Target",
-    "database_url",
-    "distinct_keys",
-    "duration",
-    "load",
-    "passwords_of",
-    "redacted_url",
-]
+__all__ = ["database_url", "distinct_keys", "load"]
 
 PLACES: Final = (Path("collector.toml"), Path("/etc/collector/collector.toml"))
 """Where the file is looked for when neither `--config` nor `$COLLECTOR_CONFIG` names it."""
@@ -114,17 +91,15 @@ def distinct_keys(pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def _find(path: Path | None, env: Mapping[str, str]) -> Path:
-    named = path or (Path(env["COLLECTOR_CONFIG"]) if env.get("COLLECTOR_CONFIG") else None)
-    if named is not None:
-        return named
-    for place in PLACES:
-        if place.exists():
-            return place
-    looked = ", ".join(str(place) for place in PLACES)
-    raise ConfigurationError(
-        f"no configuration: looked for {looked}; name one by --config or COLLECTOR_CONFIG, "
-        "or write one by `collector init`"
-    )
+    if named := path or env.get("COLLECTOR_CONFIG"):
+        return Path(named)
+    found = next((place for place in PLACES if place.exists()), None)
+    if found is None:
+        raise ConfigurationError(
+            f"no configuration: looked for {', '.join(map(str, PLACES))}; name one by --config or "
+            "COLLECTOR_CONFIG, or write one by `collector init`"
+        )
+    return found
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -171,7 +146,7 @@ def _override(raw: dict[str, Any], env: Mapping[str, str]) -> tuple[dict[_Path, 
                 if (model := _table_at((one,)))
                 for inner in model.model_fields
             ]
-            problems.append(f"{name}: unknown key; {_nearest(name, known)}")
+            problems.append(f"{name}: unknown key; {nearest(name, known)}")
         else:
             inside: Any = raw
             for part in path[:-1]:
@@ -233,12 +208,6 @@ def _allowed(field: FieldInfo | None) -> str:
     return "a table"
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    near = get_close_matches(name, names, 1)
-    return f"did you mean {near[0]}?" if near else f"allowed: {', '.join(names) or 'none'}"
-
-
 def _problem(error: ErrorDetails, file: Path, variables: Mapping[_Path, str]) -> str:
     """One line for one of pydantic's errors."""
     path, kind = error["loc"], error["type"]
@@ -246,7 +215,7 @@ def _problem(error: ErrorDetails, file: Path, variables: Mapping[_Path, str]) ->
     where = variables.get(path) or f"{file}: {key}"
     table = _table_at(path[:-1])
     if kind == "extra_forbidden" and table:
-        return f"{where}: unknown key; {_nearest(str(path[-1]), table.model_fields)}"
+        return f"{where}: unknown key; {nearest(str(path[-1]), table.model_fields)}"
     cause = error.get("ctx", {}).get("error")
     if isinstance(cause, ProblemError):
         return f"{where}: {cause}"
@@ -258,15 +227,15 @@ def _cross_checks(raw: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong between tables; reads raw values, so that it speaks beside other errors."""
     first: dict[str, int] = {}
     for index, name in _texts(raw, "accounts", "name"):
-        if first.setdefault(name, index) != index:
-            where = (
-                f"accounts[{index}].name: found {shown(name)}, which accounts[{first[name]}] has"
+        if (other := first.setdefault(name, index)) != index:
+            yield (
+                f"accounts[{index}].name: found {shown(name)}, which accounts[{other}] has; "
+                "allowed: a name of its own"
             )
-            yield f"{where}; allowed: a name of its own"
     for index, name in _texts(raw, "targets", "account"):
         if name not in first:
             where = f"targets[{index}].account: found {shown(name)}, no account's name"
-            yield f"{where}; {_nearest(name, first)}"
+            yield f"{where}; {nearest(name, first)}"
 
 
 def _texts(raw: Mapping[str, Any], table: str, key: str) -> Iterator[tuple[int, str]]:

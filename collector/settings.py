@@ -7,7 +7,6 @@ Values are checked strictly: `"10"` is no number.
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
 from ipaddress import ip_address
@@ -37,7 +36,6 @@ from collector.text import passwords_of, redacted_url, shown
 
 __all__ = [
     "Account",
-    "EffectiveAccount",
     "ProblemError",
     "Settings",
     "Source",
@@ -54,15 +52,13 @@ _HOST_PORT = re.compile(
 )
 _SCHEMES: Final = ("sqlite", "postgresql", "mysql", "mariadb")
 
-_ACCOUNT_RATE: Final = "a number from 0 (none) to 100000"
 _CREDENTIALS: Final = '"env", "jdc:PROFILE" or "file:PATH"'
 _DATABASE: Final = (
     "sqlite:///FILE (sqlite:////FILE when absolute), or postgresql://, mysql:// or mariadb:// "
     "and USER:PASSWORD@HOST/NAME"
 )
 _DURATION_ALLOWED: Final = 'a number and s, m, h, d or w, as "30m"; "0" or "" for none'
-_ENDPOINT: Final = "https://HOST[:PORT]; http:// for loopback hosts only"
-_RATE: Final = "a number above 0, at most 100000"
+_QUEUE: Final = '"database", amqp://… or amqps://…'
 
 Source = Literal["private", "shared", "public", "thirdparty", "community"]
 """What describeImages calls imageSource."""
@@ -143,7 +139,7 @@ def check_database(url: str) -> str:
 
 def _queue(url: str) -> str:
     if url != "database" and not re.fullmatch(r"amqps?://\S+", url):
-        raise _url_problem(url, '"database", amqp://… or amqps://…')
+        raise _url_problem(url, _QUEUE)
     return url
 
 
@@ -182,12 +178,9 @@ def _audit_value(value: object) -> object:
     return value
 
 
-Duration = Annotated[float | None, BeforeValidator(duration)]
-Name = Annotated[str, _checked(id_problem)]
-Endpoint = Annotated[str, AfterValidator(_endpoint)]
-Credentials = Annotated[str, AfterValidator(_credentials)]
-Rate = Annotated[float, Field(gt=0, le=100_000)]
-AccountRate = Annotated[float, Field(ge=0, le=100_000)]
+Duration = Annotated[float | None, BeforeValidator(duration), Field(description=_DURATION_ALLOWED)]
+Name = Annotated[str, _checked(id_problem), Field(description=NAME_ALLOWED)]
+Region = Annotated[str, _checked(region_problem), Field(description=REGION_ALLOWED)]
 AuditValue = Annotated[Any, AfterValidator(_audit_value)]
 
 
@@ -205,12 +198,29 @@ class Database(Table):
     )
 
 
-class Api(Table):
-    """`[api]`: rates in requests a second, times in seconds."""
+class _Calls(Table):
+    """What `[api]` says for every account, and an account for itself; rates in requests a second.
 
-    endpoint: Endpoint = Field(default="https://vm.jdcloud-api.com", description=_ENDPOINT)
-    rate_limit: Rate = Field(default=10.0, description=_RATE)
-    account_rate_limit: AccountRate = Field(default=16.0, description=_ACCOUNT_RATE)
+    Attributes:
+        rate_limit: of each region.
+        account_rate_limit: over all regions; 0: none.
+    """
+
+    endpoint: Annotated[str, AfterValidator(_endpoint)] = Field(
+        default="https://vm.jdcloud-api.com",
+        description="https://HOST[:PORT]; http:// for loopback hosts only",
+    )
+    rate_limit: float = Field(
+        default=10.0, gt=0, le=100_000, description="a number above 0, at most 100000"
+    )
+    account_rate_limit: float = Field(
+        default=16.0, ge=0, le=100_000, description="a number from 0 (none) to 100000"
+    )
+
+
+class Api(_Calls):
+    """`[api]`: times in seconds."""
+
     signature: Literal["JDCLOUD2", "JDCLOUD3"] = "JDCLOUD2"
     security_token_encoding: Literal["raw", "base64"] = "raw"  # noqa: S105
     concurrency: int = Field(default=16, ge=1, le=1024)
@@ -220,27 +230,26 @@ class Api(Table):
     adaptive: bool = True
     members: bool = False
     max_response_bytes: int = Field(default=4194304, ge=1, le=1 << 30)
-    deadline: Duration = Field(default=None, description=_DURATION_ALLOWED)
+    deadline: Duration = None
     time_zone: Annotated[str, AfterValidator(_zone)] = Field(
         default="Asia/Shanghai", description='the name of a time zone, as "Asia/Shanghai"'
     )
 
 
-class Account(Table):
-    """One of `[[accounts]]`; what is None here is that of `[api]`."""
+class Account(_Calls):
+    """One of `[[accounts]]`; `Settings.account` has what it does not set itself from `[api]`."""
 
-    name: Name = Field(description=NAME_ALLOWED)
-    credentials: Credentials = Field(default="env", description=_CREDENTIALS)
-    endpoint: Endpoint | None = Field(default=None, description=_ENDPOINT)
-    rate_limit: Rate | None = Field(default=None, description=_RATE)
-    account_rate_limit: AccountRate | None = Field(default=None, description=_ACCOUNT_RATE)
+    name: Name
+    credentials: Annotated[str, AfterValidator(_credentials)] = Field(
+        default="env", description=_CREDENTIALS
+    )
 
 
 class Target(Table):
     """One of `[[targets]]`; `ids_file` is an absolute path once loaded."""
 
     account: Name = Field(description="the name of an account")
-    region: Annotated[str, _checked(region_problem)] = Field(description=REGION_ALLOWED)
+    region: Region
     images: tuple[Name, ...] = Field(default=(), strict=False, description="a list of image ids")
     ids_file: Annotated[str, AfterValidator(_ids_file)] | None = Field(
         default=None, description="the path of a file"
@@ -254,16 +263,16 @@ class Queue(Table):
     """`[queue]`."""
 
     url: Annotated[str, AfterValidator(_queue)] = Field(
-        default="database", description='"database", amqp://… or amqps://…', repr=False
+        default="database", description=_QUEUE, repr=False
     )
-    name: Name = Field(default="collector", description=NAME_ALLOWED)
+    name: Name = "collector"
     max_deliveries: int = Field(default=5, ge=1, le=1000)
 
 
 class Schedule(Table):
     """`[schedule]`: seconds between two runs of an account; None: only the queue."""
 
-    every: Duration = Field(default=3600.0, description=_DURATION_ALLOWED)
+    every: Duration = 3600.0
 
 
 class Serve(Table):
@@ -291,7 +300,7 @@ class Metrics(Table):
 class Retention(Table):
     """`[retention]`: seconds of observations that `db prune` keeps; None: all."""
 
-    observations: Duration = Field(default=400 * 86400.0, description=_DURATION_ALLOWED)
+    observations: Duration = 400 * 86400.0
 
 
 class Log(Table):
@@ -299,21 +308,6 @@ class Log(Table):
 
     format: Literal["auto", "console", "json"] = "auto"
     level: Literal["debug", "info", "warning", "error", "critical"] = "info"
-
-
-@dataclass(frozen=True, slots=True)
-class EffectiveAccount:
-    """An account with what it does not set itself taken from `[api]`; rates in requests a second.
-
-    Attributes:
-        account_rate_limit: over all regions; 0: none.
-    """
-
-    name: str
-    credentials: str
-    endpoint: str
-    rate_limit: float
-    account_rate_limit: float
 
 
 class Settings(Table):
@@ -362,18 +356,16 @@ class Settings(Table):
         """The passwords that stand in URLs, for `log.redact`."""
         return passwords_of(self.database.url) + passwords_of(self.queue.url)
 
-    def account(self, name: str) -> EffectiveAccount:
-        """The effective values of one account.
+    def account(self, name: str) -> Account:
+        """One account, with what it does not set itself taken from `[api]`.
 
         Raises:
             KeyError: when there is no such account.
         """
         for account in self.accounts:
             if account.name == name:
-                values = self.api.model_dump(
-                    include={"endpoint", "rate_limit", "account_rate_limit"}
-                )
-                return EffectiveAccount(**values | account.model_dump(exclude_none=True))
+                common = self.api.model_dump(include=set(_Calls.model_fields))
+                return account.model_copy(update=common | account.model_dump(exclude_unset=True))
         raise KeyError(name)
 
     def require_targets(self) -> None:
@@ -391,6 +383,7 @@ class Settings(Table):
     def digest(self) -> str:
         """Hex SHA-256 over the canonical JSON of the effective settings, passwords masked."""
         values = self.model_dump(mode="json")
+        values["accounts"] = [self.account(one.name).model_dump() for one in self.accounts]
         for table in ("database", "queue"):
             values[table]["url"] = redacted_url(values[table]["url"])
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))

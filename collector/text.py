@@ -3,11 +3,14 @@
 import json
 import re
 from base64 import b64encode
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Final
 from urllib.parse import quote, unquote
 
 __all__ = [
     "harmless_json",
+    "nearest",
     "passwords_of",
     "printable",
     "redact",
@@ -105,3 +108,10 @@ def shown(value: object, limit: int = 80) -> str:
         case _:
             text = str(value)
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to say to a name that is not known: the one that was probably meant, or all."""
+    names = list(known)
+    near = get_close_matches(name, names, 1)
+    return f"did you mean {near[0]}?" if near else f"allowed: {', '.join(names) or 'none'}"

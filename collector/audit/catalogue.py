@@ -19,14 +19,13 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from itertools import takewhile
 from typing import Final, NamedTuple
 
 from collector.errors import ConfigurationError, UsageError
-from collector.text import shown
+from collector.text import nearest, shown
 
 __all__ = [
     "PLACEHOLDER",
@@ -146,7 +145,7 @@ def choose(ids: Iterable[str]) -> list[Rule]:
     rules = load_rules()
     for name in ids:
         if name not in rules:
-            raise UsageError(f"no rule {shown(name)}; {_nearest(name, rules)}")
+            raise UsageError(f"no rule {shown(name)}; {nearest(name, rules)}")
     wanted = set(ids) or rules.keys()
     return [rule for rule in rules.values() if rule.id in wanted]
 
@@ -164,13 +163,13 @@ def parameters(configured: Mapping[str, Values]) -> dict[str, dict[str, Value]]:
     problems = []
     for rule_id, given in configured.items():
         if rule_id not in rules:
-            problems.append(f"audit.{rule_id}: unknown rule; {_nearest(rule_id, rules)}")
+            problems.append(f"audit.{rule_id}: unknown rule; {nearest(rule_id, rules)}")
             continue
         known = values[rule_id]
         for name, value in given.items():
             where = f"audit.{rule_id}.{name}"
             if name not in known:
-                problems.append(f"{where}: unknown parameter; {_nearest(name, known)}")
+                problems.append(f"{where}: unknown parameter; {nearest(name, known)}")
             elif allowed := _refusal(known[name], value):
                 problems.append(f"{where}: found {shown(value)}; allowed: {allowed}")
             else:
@@ -193,9 +192,3 @@ def _refusal(default: Value, value: object) -> str | None:
 def _is_text(value: object) -> bool:
     # A backslash in a literal means one thing to MariaDB and another to the others.
     return isinstance(value, str) and value.isprintable() and "\\" not in value
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    near = get_close_matches(name, names, 1)
-    return f"did you mean {near[0]}?" if near else f"allowed: {', '.join(names) or 'none'}"

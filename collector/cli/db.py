@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from collector import config, log
+from collector import log
 from collector.cli import runtime
 from collector.cli.options import (
     age,
@@ -20,7 +20,7 @@ from collector.cli.options import (
 from collector.cli.reading import unless_stopped
 from collector.cli.verify import progress_line
 from collector.errors import Exit, UsageError
-from collector.text import printable
+from collector.text import passwords_of, printable
 
 __all__ = ["command"]
 
@@ -175,7 +175,7 @@ def copy(config_path: Path | None, database: str | None, target: str, *, as_json
     Stop what writes first: a held account is refused. The copy is verified before it counts.
     """
     url = database_of(config_path, database)
-    for secret in config.passwords_of(target):
+    for secret in passwords_of(target):
         log.redact(secret)
     return runtime.run(lambda stop: unless_stopped(stop, _copy(url, target, as_json=as_json)))
 

@@ -8,7 +8,8 @@ from typing import Final
 import click
 
 from collector import config, log
-from collector.text import shown
+from collector.settings import Settings, duration
+from collector.text import passwords_of, shown
 
 __all__ = [
     "age",
@@ -49,7 +50,7 @@ def when(text: str) -> datetime:
 
 
 def _length(text: str) -> timedelta:
-    seconds = config.duration(text)
+    seconds = duration(text)
     if seconds is None:
         raise ValueError
     return timedelta(seconds=seconds)
@@ -76,7 +77,7 @@ json_option: Final = click.option(
 )
 
 
-def settings_of(config_path: Path | None, *, quiet: bool = False) -> config.Settings:
+def settings_of(config_path: Path | None, *, quiet: bool = False) -> Settings:
     """Load the configuration and set the log up by it; `quiet` logs nothing.
 
     Raises:
@@ -98,7 +99,7 @@ def database_of(config_path: Path | None, database: str | None) -> str:
         ConfigurationError: when the URL, or the configuration it stands in, is wrong.
     """
     url = config.database_url(config_path, database, os.environ)
-    for secret in config.passwords_of(url):
+    for secret in passwords_of(url):
         log.redact(secret)
     log.configure(level="warning")
     return url

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector import config
-from collector.config import database_url, distinct_keys, duration, load
+from collector.config import database_url, distinct_keys, load
 from collector.errors import ConfigurationError
+from collector.settings import duration
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "collector.example.toml"
 ACCOUNT = '[[accounts]]\nname = "a"\n'
@@ -254,7 +255,7 @@ def test_a_bad_value_is_told_in_one_line(file, text, key, found, allowed):
         ("[api]\nrate_limitt = 1\n", "api.rate_limitt", "did you mean rate_limit?"),
         ("[apii]\n", "apii", "did you mean api?"),
         ("[[target]]\n", "target", "did you mean targets?"),
-        (ACCOUNT + "secret_key = 'hunter2'\n", "accounts[0].secret_key", "allowed: name, cred"),
+        (ACCOUNT + "secret_key = 'hunter2'\n", "accounts[0].secret_key", "allowed: endpoint, rate_limit"),
         (ACCOUNT + TARGET + "image = []\n", "targets[0].image", "did you mean images?"),
         ("[queue]\n'q\\u001b' = 1\n".replace("'", '"'), r"queue.q\x1b", "allowed: url, name"),
     ],
