@@ -286,6 +286,17 @@ def test_recipes_keep_the_digest(
         database.execute("UPDATE ledger SET digest = replace(digest, substr(digest, 1, 1), 'x')")
     with pytest.raises(AssertionError):
         shell(check)
+    kept = (tmp_path / KEPT[name]).read_bytes()
+    if name == "journald":
+        shell(keep)  # its last command is the journal's
+    else:
+        with pytest.raises(AssertionError):
+            shell(keep)
+    assert (tmp_path / KEPT[name]).read_bytes() in {kept, b""}
+
+
+KEPT = {"journald": "journal", "git": "digests/digests.txt", "RFC 3161": "digest.txt"}
+"""Where a recipe keeps the digest, here."""
 
 
 def make_authority(folder: Path, shell: Callable[[str], Any]) -> None:
