@@ -55,8 +55,13 @@ async def current(connection: AsyncConnection) -> str | None:
     return (await connection.execute(select(_VERSION.c.version_num))).scalar_one_or_none()
 
 
-def _judge(database: Database, revision: str | None) -> None:
+async def _judge(database: Database, connection: AsyncConnection, revision: str | None) -> None:
     if revision == head():
+        if missing := await connection.run_sync(_missing_views):
+            raise SchemaError(
+                f"database {database} lacks the view {missing[0]}; "
+                "`collector db upgrade` creates it"
+            )
         return
     if revision is None:
         raise SchemaError(
@@ -84,8 +89,7 @@ async def require_head(database: Database) -> None:
     if path is not None and not path.exists():
         raise UnavailableError(f"database {database}: there is no such file")
     async with database.read() as connection:
-        revision = await current(connection)
-    _judge(database, revision)
+        await _judge(database, connection, await current(connection))
 
 
 async def create_if_empty(database: Database) -> None:
@@ -93,10 +97,10 @@ async def create_if_empty(database: Database) -> None:
     database.create_file()
     async with database.read() as connection:
         revision = await current(connection)
+        if revision is not None:
+            await _judge(database, connection, revision)
     if revision is None:
         await upgrade(database)
-    else:
-        _judge(database, revision)
 
 
 async def upgrade(database: Database, revision: str = "head") -> None:
@@ -121,18 +125,24 @@ async def drift(database: Database) -> list[str]:
 
     from collector.store import control  # noqa: F401, PLC0415 - its tables belong to the metadata
     from collector.store.schema import metadata  # noqa: PLC0415
-    from collector.store.views import CREATE_VIEWS  # noqa: PLC0415
 
     def compare(connection: Connection) -> list[str]:
         options = {"include_object": lambda item, *_: _exists_on(item, connection.dialect.name)}
         context = MigrationContext.configure(connection, opts=options)
         differences = [_in_words(entry) for entry in compare_metadata(context, metadata)]
-        found = set(inspect(connection).get_view_names())
-        differences += [f"view {name} is missing" for name in CREATE_VIEWS if name not in found]
-        return differences
+        missing = _missing_views(connection)
+        create = "is missing: `collector db upgrade` creates it"
+        return differences + [f"view {name} {create}" for name in missing]
 
     async with database.read() as connection:
         return await connection.run_sync(compare)
+
+
+def _missing_views(connection: Connection) -> list[str]:
+    from collector.store.views import CREATE_VIEWS  # noqa: PLC0415 - slow to import
+
+    found = set(inspect(connection).get_view_names())
+    return [name for name in CREATE_VIEWS if name not in found]
 
 
 def sql(kind: str) -> str:

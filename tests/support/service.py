@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import select, text
 
@@ -73,8 +73,13 @@ async def serving(path: Path, env: Mapping[str, str] = KEYS) -> AsyncIterator[Se
 
 
 @asynccontextmanager
-async def process(*words: str, env: Mapping[str, str] = KEYS) -> AsyncIterator[Any]:
-    """The command as a process; killed at the end of the block if it still runs."""
+async def process(
+    *words: str, env: Mapping[str, str] = KEYS, log: int | IO[str] = asyncio.subprocess.PIPE
+) -> AsyncIterator[Any]:
+    """The command as a process; killed at the end of the block if it still runs.
+
+    What writes much needs a file for its `log`: nobody reads the pipe, and a full one stops it.
+    """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("COLLECTOR")}
     running = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -83,7 +88,7 @@ async def process(*words: str, env: Mapping[str, str] = KEYS) -> AsyncIterator[A
         *words,
         env=clean | dict(env),
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=log,
     )
     try:
         yield running

@@ -203,9 +203,7 @@ async def test_a_handler_that_hangs_ends_with_its_client_and_with_the_server(
             writer.close()
             await asyncio.wait(handlers, timeout=5)
             assert all(task.done() for task in handlers)
-        begun = time.monotonic()
 
-    assert time.monotonic() - begun < 5
     assert all(task.done() for task in handlers)
     assert not (await reader.read()).endswith(b"}}}")
     writer.close()
