@@ -2,11 +2,13 @@
 
 import json
 import secrets
+import shutil
+import sys
 import tempfile
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,35 +16,30 @@ from collector import log
 from collector.cli import runtime
 from collector.errors import UsageError
 
+if TYPE_CHECKING:
+    from collector.run import Collected
+    from collector.store.engine import Database
+
 __all__ = ["command"]
 
-QUESTIONS: Final = (
-    (
-        "How many images of each source and platform are there now?",
-        (
-            "SELECT image_source, platform, count(*) AS images\n"
-            "FROM current_images GROUP BY image_source, platform ORDER BY images DESC LIMIT 5"
-        ),
-    ),
-    (
-        "Which private images have an unencrypted disk?",
-        (
-            "SELECT i.region, i.image_id, d.device_name, d.disk_size_gb\n"
-            "FROM current_images i JOIN current_disks d\n"
-            "  ON d.account = i.account AND d.region = i.region AND d.image_id = i.image_id\n"
-            "WHERE i.image_source = 'private' AND d.encrypted = false\n"
-            "ORDER BY d.disk_size_gb DESC, i.image_id, d.device_name LIMIT 5"
-        ),
-    ),
-    (
-        "How complete was the last run?",
-        (
-            "SELECT region, planned, present, not_found, failed, coverage\n"
-            "FROM run_coverage ORDER BY run_id DESC, region LIMIT 4"
-        ),
-    ),
-)
-"""Questions that the demo answers with SQL."""
+QUESTIONS: Final = {
+    "How many images of each source and platform are there now?": """\
+  SELECT image_source, platform, count(*) AS images
+  FROM current_images GROUP BY image_source, platform ORDER BY images DESC LIMIT 5
+""",
+    "Which private images have an unencrypted disk?": """\
+  SELECT i.region, i.image_id, d.device_name, d.disk_size_gb
+  FROM current_images i JOIN current_disks d
+    ON d.account = i.account AND d.region = i.region AND d.image_id = i.image_id
+  WHERE i.image_source = 'private' AND d.encrypted = false
+  ORDER BY d.disk_size_gb DESC, i.image_id, d.device_name LIMIT 5
+""",
+    "How complete was the last run?": """\
+  SELECT region, planned, present, not_found, failed, coverage
+  FROM run_coverage ORDER BY run_id DESC, region LIMIT 4
+""",
+}
+"""Questions that the demo answers, with their SQL."""
 
 _CONFIGURATION: Final = """\
 # Written by `collector demo`: everything in here is simulated.
@@ -89,34 +86,40 @@ def command(images: int, keep: Path | None) -> int:
 
 
 async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Path) -> int:
-    from collector.simulator.images import REGIONS  # noqa: PLC0415 - slow to import
+    from collector.cli import summary  # noqa: PLC0415 - slow to import
+    from collector.run import exit_code  # noqa: PLC0415
+    from collector.simulator.images import REGIONS  # noqa: PLC0415
     from collector.simulator.server import SimulatorOptions, running  # noqa: PLC0415
+    from collector.store.engine import Database  # noqa: PLC0415
 
+    url = f"sqlite:///{database}"
     access_key, secret_key = f"demo-{secrets.token_hex(8)}", secrets.token_hex(16)
     options = SimulatorOptions(images=images, access_key=access_key, secret_key=secret_key)
     click.echo(f"All data is simulated: {images:,} images in {len(REGIONS)} regions.\n")
     async with running(options) as simulator:
-        credentials = keep / "credentials.toml"
+        credentials, configuration = keep / "credentials.toml", keep / "collector.toml"
         _write(credentials, f'access_key = "{access_key}"\nsecret_key = "{secret_key}"\n')
-        configuration = keep / "collector.toml"
+        for region in REGIONS:
+            lines = "".join(f"{image_id}\n" for image_id in simulator.ids(region))
+            _write(keep / f"{region}.txt", lines)
         text = _CONFIGURATION.format(
-            database=json.dumps(f"sqlite:///{database}"),
+            database=json.dumps(url),
             endpoint=json.dumps(simulator.url),
             credentials=json.dumps(f"file:{credentials}"),
         )
-        for region in REGIONS:
-            text += _TARGET.format(region=region)
-            lines = "".join(f"{image_id}\n" for image_id in simulator.ids(region))
-            _write(keep / f"{region}.txt", lines)
-        _write(configuration, text)
-        code = await _collect(stop, configuration)
+        targets = "".join(_TARGET.format(region=region) for region in REGIONS)
+        _write(configuration, text + targets)
+        collected = await _collect(stop, configuration)
+    summary.show(collected, as_json=False, quiet=False)
     if stop.signal is None:
-        await _audit(f"sqlite:///{database}")
-        await _answer(f"sqlite:///{database}")
+        async with Database(url, read_only=True) as written:
+            await _audit(written)
+            await _answer(written)
+        program = "collector" if shutil.which("collector") else sys.argv[0]
         click.echo(f"The database, simulated data and all, is {database}; look around in it:")
-        click.echo(f"  collector audit run --database sqlite:///{database}")
-        click.echo(f"  collector changes --database sqlite:///{database}")
-    return code
+        click.echo(f"  {program} audit run --database {url}")
+        click.echo(f"  {program} changes --database {url}")
+    return exit_code(collected, min_coverage=1.0, signal=stop.signal)
 
 
 def _write(path: Path, text: str) -> None:
@@ -124,10 +127,10 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-async def _collect(stop: runtime.Stop, configuration: Path) -> int:
+async def _collect(stop: runtime.Stop, configuration: Path) -> "Collected":
     from collector import config  # noqa: PLC0415 - slow to import
-    from collector.cli import progress, summary  # noqa: PLC0415
-    from collector.run import Order, collect, exit_code  # noqa: PLC0415
+    from collector.cli import progress  # noqa: PLC0415
+    from collector.run import Order, collect  # noqa: PLC0415
     from collector.session import load_credentials  # noqa: PLC0415
     from collector.sources import Selection, Sources  # noqa: PLC0415
     from collector.store import migrate  # noqa: PLC0415
@@ -138,42 +141,33 @@ async def _collect(stop: runtime.Stop, configuration: Path) -> int:
     with Sources.of(settings, Selection()) as sources:
         async with Database(settings.database.url) as database:
             await migrate.create_if_empty(database)
-            order = Order(sources)
-            collected = await collect(
-                settings, database, keys, order, stop=stop, watch=progress.watch
+            return await collect(
+                settings, database, keys, Order(sources), stop=stop, watch=progress.watch
             )
-    summary.show(collected, as_json=False, quiet=False)
-    return exit_code(collected, min_coverage=1.0, signal=stop.signal)
 
 
-async def _audit(url: str) -> None:
+async def _audit(database: "Database") -> None:
     from collector.audit.catalogue import choose, parameters  # noqa: PLC0415 - slow to import
     from collector.audit.runner import audit  # noqa: PLC0415
     from collector.cli.tables import print_rows  # noqa: PLC0415
-    from collector.store.engine import Database  # noqa: PLC0415
 
-    counts: Counter[str] = Counter()
     rules = choose(())
-    async with Database(url, read_only=True) as database:
-        async for rule, _ in audit(database, rules, parameters({}), datetime.now(UTC)):
-            counts[rule.id] += 1
+    found = audit(database, rules, parameters({}), datetime.now(UTC))
+    counts = Counter([rule.id async for rule, _ in found])
     click.echo(f"\nThe audit: {counts.total():,} findings of {len(rules)} rules\n")
-    found = [(r.severity, r.id, counts[r.id], r.title) for r in rules if counts[r.id]]
-    print_rows(("severity", "rule", "findings", "title"), found)
+    rows = [(rule.severity, rule.id, counts[rule.id], rule.title) for rule in rules]
+    print_rows(("severity", "rule", "findings", "title"), [row for row in rows if row[2]])
 
 
-async def _answer(url: str) -> None:
+async def _answer(database: "Database") -> None:
     from sqlalchemy import text  # noqa: PLC0415 - slow to import
 
     from collector.cli.tables import print_rows  # noqa: PLC0415
-    from collector.store.engine import Database  # noqa: PLC0415
 
-    async with Database(url, read_only=True) as database:
-        for question, query in QUESTIONS:
-            async with database.read() as connection:
-                found = await connection.execute(text(query))
-                names, rows = list(found.keys()), [tuple(row) for row in found]
-            click.echo(f"\n{question}\n")
-            click.echo("\n".join(f"  {line}" for line in query.splitlines()) + "\n")
-            print_rows(names, rows)
+    for question, query in QUESTIONS.items():
+        async with database.read() as connection:
+            found = await connection.execute(text(query))
+            names, rows = list(found.keys()), [tuple(row) for row in found]
+        click.echo(f"\n{question}\n\n{query}")
+        print_rows(names, rows)
     click.echo("")
