@@ -1,7 +1,7 @@
 """`collector simulate`: a local stand-in for the JD Cloud VM endpoint."""
 
-import asyncio
 import os
+from typing import Any
 
 import click
 
@@ -28,32 +28,20 @@ __all__ = ["command"]
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of the images and the faults."
 )
-def command(
-    port: int, images: int, rate_limit: float, latency: float, faults: str, seed: int
-) -> int:
+def command(**options: Any) -> int:
     """Serve a local stand-in for the JD Cloud VM endpoint.
 
     It checks signatures against JDCLOUD_ACCESS_KEY and JDCLOUD_SECRET_KEY (simulator/simulator by
     default). The first line on standard output is its URL.
     """
-    from collector.simulator.server import SimulatorOptions, serve  # noqa: PLC0415 - imports a server
-
     log.configure(level="warning")
-    options = SimulatorOptions.from_environment(
-        os.environ,
-        port=port,
-        images=images,
-        rate_limit=rate_limit,
-        latency=latency,
-        faults=faults,
-        seed=seed,
-    )
+    return runtime.run(lambda stop: _serve(stop, options))
 
-    async def until_stopped(stop: runtime.Stop) -> int:
-        async with asyncio.TaskGroup() as group:
-            serving = group.create_task(serve(options, ready=click.echo))
-            await stop.wait()
-            serving.cancel()
-        return 128 + (stop.signal or 0)
 
-    return runtime.run(until_stopped)
+async def _serve(stop: runtime.Stop, options: dict[str, Any]) -> int:
+    from collector.simulator.server import SimulatorOptions, running  # noqa: PLC0415 - imports a server
+
+    async with running(SimulatorOptions.from_environment(os.environ, **options)) as simulator:
+        click.echo(simulator.url)
+        await stop.wait()
+    return 128 + (stop.signal or 0)
