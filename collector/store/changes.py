@@ -3,7 +3,7 @@
 A change is a moment at which a version of an image, or a list of its members, begins or ends.
 """
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     CompoundSelect,
     Integer,
     Row,
@@ -210,39 +211,37 @@ def _leaves(value: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
         yield path, value
 
 
-def moments(since: datetime, until: datetime) -> CompoundSelect[Any]:
-    """When versions (kind 0) and lists of members (kind 1) began or ended in [since, until).
+def moments(of: Callable[[ColumnElement[Any]], ColumnElement[bool]]) -> CompoundSelect[Any]:
+    """When versions (kind 0) and lists of members (kind 1) began or ended.
 
     Columns: at, image_pk, kind, and the ids `before` and `after`, of which one may be 0 or NULL.
+
+    Args:
+        of: which of them, as a condition on the column of their time.
     """
     parts = [
         query
         for kind, table in enumerate((image_versions, member_versions))
-        for query in _moments(table, kind, since, until)
+        for query in _moments(table, literal_column(str(kind), Integer).label("kind"), of)
     ]
     return union_all(*parts).order_by("at", "image_pk", "kind")
 
 
-def _moments(table: Table, kind: int, since: datetime, until: datetime) -> Iterator[Select[Any]]:
+def _moments(table: Table, kind: Any, of: Any) -> Iterator[Select[Any]]:
     """The beginnings, each with what it follows; then the endings that nothing follows."""
     this, other = table.alias(), table.alias()
-    number = literal_column(str(kind), Integer).label("kind")
     t, o = this.c, other.c
-    yield (
-        select(
-            t.valid_from.label("at"), t.image_pk, number, o.id.label("before"), t.id.label("after")
-        )
-        .select_from(
-            this.outerjoin(other, (o.image_pk == t.image_pk) & (o.valid_to == t.valid_from))
-        )
-        .where(t.valid_from >= since, t.valid_from < until)
+    follows = (o.image_pk == t.image_pk) & (o.valid_to == t.valid_from)
+    begun = (t.valid_from.label("at"), t.image_pk, kind, o.id.label("before"), t.id.label("after"))
+    yield select(*begun).select_from(this.outerjoin(other, follows)).where(of(t.valid_from))
+    followed = select(o.id).where(o.image_pk == t.image_pk, o.valid_from == t.valid_to)
+    yield select(t.valid_to, t.image_pk, kind, t.id, _NO_ID).where(
+        t.valid_to.is_not(None), of(t.valid_to), ~followed.correlate(this).exists()
     )
-    follows = select(o.id).where(o.image_pk == t.image_pk, o.valid_from == t.valid_to)
-    yield (
-        select(t.valid_to, t.image_pk, number, t.id, _NO_ID)
-        .where(t.valid_to >= since, t.valid_to < until)
-        .where(~follows.correlate(this).exists())
-    )
+
+
+def _between(since: datetime, until: datetime) -> CompoundSelect[Any]:
+    return moments(lambda at: (at >= since) & (at < until))
 
 
 async def changes(
@@ -254,7 +253,7 @@ async def changes(
     async with (
         database.read() as streaming,
         database.read() as connection,
-        aclosing(pages(streaming, moments(since, until), MANY)) as rows,
+        aclosing(pages(streaming, _between(since, until), MANY)) as rows,
     ):
         page: _Page = {}
         async for some in rows:
@@ -272,7 +271,7 @@ async def latest(
     connection: AsyncConnection, since: datetime, until: datetime, limit: int
 ) -> list[Change]:
     """The last changes of [since, until), the newest first."""
-    found = moments(since, until).subquery()
+    found = _between(since, until).subquery()
     order = (found.c.at.desc(), found.c.image_pk.desc(), found.c.kind)
     page: _Page = {}  # a moment of an image has two rows at most
     for row in await connection.execute(select(found).order_by(*order).limit(2 * limit)):
@@ -321,18 +320,11 @@ async def history(connection: AsyncConnection, image: Record) -> History:
     """All versions and lists of an image, as `reads.find` gives it, and what changed when."""
     versions = await load_versions(connection, image_versions.c.image_pk == image["id"])
     lists = await load_lists(connection, member_versions.c.image_pk == image["id"])
-    nothing: _Pair = (None, None)
-    pairs: dict[datetime, list[_Pair]] = {}
-    for kind, records in enumerate((versions, lists)):
-        for record in records:
-            pair = pairs.setdefault(record["valid_from"], [nothing, nothing])
-            pair[kind] = (pair[kind][0], record)
-            if record["valid_to"] is not None:
-                pairs.setdefault(record["valid_to"], [nothing, nothing])[kind] = (record, None)
-    found: list[Change] = []
-    for at, pair in sorted(pairs.items(), key=lambda moment: moment[0]):
-        found.append(_change(at, image, found[-1].name if found else None, *pair))
-    return History(versions, lists, found)
+    query = moments(lambda at: at.table.c.image_pk == image["id"])
+    page: _Page = {}
+    for row in await connection.execute(query):
+        page.setdefault((row.at, row.image_pk), {})[row.kind] = row
+    return History(versions, lists, await _details(connection, page))
 
 
 def _change(at: datetime, image: Record, name: str | None, versions: _Pair, lists: _Pair) -> Change:

@@ -7,6 +7,8 @@ old observations are pruned.
 
 import asyncio
 import shutil
+from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +20,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -36,7 +37,7 @@ from collector.store.verify import verify
 from collector.store.writes import Writer
 from tests.support.inventory import START, ZONE, disk, image
 
-EXAMPLES, STEPS = 30, 25
+EXAMPLES, STEPS = 50, 25
 """Histories, and the steps of each, at most."""
 
 LANES = (LaneKey("main", "cn-north-1"), LaneKey("main", "cn-east-2"))
@@ -48,6 +49,8 @@ BATCH = 2
 Image = tuple[LaneKey, str]
 Content = tuple[str, int, str]
 """Name, number of data disks, and the account that an image is shared with."""
+Told = tuple[str, tuple[Any, ...] | None]
+"""What is known, and the content; of an image that is gone without its members."""
 
 IMAGES = [(lane, image_id) for lane in LANES for image_id in IDS]
 FAILURES = [o for o in Outcome if not o.is_reading and o is not Outcome.NOT_ATTEMPTED]
@@ -74,6 +77,7 @@ class Histories(RuleBasedStateMachine):
     """The world, the collector, and what it was told and could commit."""
 
     template: Path
+    met: Counter[str]
 
     @initialize()
     def begin(self) -> None:
@@ -84,44 +88,36 @@ class Histories(RuleBasedStateMachine):
         self.database = Database(f"sqlite:///{path}")
         self.reader = Database(f"sqlite:///{path}", read_only=True)
         self.now = START
-        self.world: dict[Image, Content] = {}
+        self.world: dict[Image, Content | None] = dict.fromkeys(IMAGES[:-1], ("a", 1, "x"))
         self.heard: dict[Image, list[tuple[Any, Content | None]]] = {one: [] for one in IMAGES}
         self.failed: dict[Image, list[Any]] = {one: [] for one in IMAGES}
         self.digests: dict[int, str] = {}
         self.unfinished = False
 
-    @rule(one=an_image, then=content)
-    def appears_returns_or_changes(self, one: Image, then: Content) -> None:
-        """An image is made, made again, or edited."""
-        self.world[one] = then
-
-    @precondition(lambda self: self.world)
-    @rule(data=st.data())
-    def vanishes(self, data: st.DataObject) -> None:
-        """An image is deleted."""
-        del self.world[data.draw(st.sampled_from(sorted(self.world)))]
-
-    @rule(failing=st.dictionaries(an_image, st.sampled_from(FAILURES), max_size=4))
-    def collects(self, failing: dict[Image, Outcome]) -> None:
-        """A run, or the rest of the unfinished one, to its end and its seal."""
-        self.loop.run(self._collect(failing))
+    @rule(changes=st.dictionaries(an_image, st.none() | content, min_size=1))
+    def world_changes(self, changes: dict[Image, Content | None]) -> None:
+        """Images appear, change, vanish (None) and return."""
+        self.world |= changes
 
     @rule(
-        failing=st.dictionaries(an_image, st.sampled_from(FAILURES), max_size=2),
-        after=st.integers(0, len(IMAGES) // BATCH),
-        inside=st.booleans(),
+        failing=st.dictionaries(an_image, st.sampled_from(FAILURES), max_size=3),
+        hours=st.sampled_from((1, 2, 3, 25)),
+        killed=st.none()
+        | st.none()
+        | st.tuples(st.integers(0, len(IMAGES) // BATCH), st.booleans()),
     )
-    def is_killed(self, failing: dict[Image, Outcome], after: int, *, inside: bool) -> None:
-        """A run, or the rest of the unfinished one, of which only so many commits arrive."""
-        try:
-            self.loop.run(self._collect(failing, after, inside=inside))
-        except* Killed:
-            pass
+    def collects(
+        self, failing: dict[Image, Outcome], hours: int, killed: tuple[int, bool] | None
+    ) -> None:
+        """A run, or the rest of the unfinished one, to its seal or until it is killed.
 
-    @rule()
-    def a_day_passes(self) -> None:
-        """What was not finished until now is not resumed any more."""
-        self.now += timedelta(hours=25)
+        After a day the unfinished one is not resumed any more. Killed are (so many commits arrive,
+        whether the next one had begun).
+        """
+        self.now += timedelta(hours=hours)
+        after, inside = killed or (None, False)
+        with suppress(Killed):
+            self.loop.run(self._collect(failing, after, inside=inside))
 
     @rule(hours=st.integers(1, 60))
     def is_pruned(self, hours: int) -> None:
@@ -140,9 +136,8 @@ class Histories(RuleBasedStateMachine):
             self.folder.cleanup()
 
     async def _collect(
-        self, failing: dict[Image, Outcome], kill_after: int | None = None, *, inside: bool = False
+        self, failing: dict[Image, Outcome], kill_after: int | None, *, inside: bool
     ) -> None:
-        self.now += timedelta(hours=1)
         leases = Leases(self.database, {"main": "ak:main"})
         await leases.take_all()
         try:
@@ -165,6 +160,7 @@ class Histories(RuleBasedStateMachine):
         if old is not None:
             opened = Plan(self.database, leases, old)
             await opened.resume()
+            self.met["resumed"] += 1
             return opened
         opening = Opening("run", PLAN, "c" * 64, "0", "whole", ZONE.key)
         opened = await Plan.open(self.database, leases, opening, self.now, LANES)
@@ -230,17 +226,20 @@ class Histories(RuleBasedStateMachine):
         done = await prune(self.database, before)
         async with self.database.read() as connection:
             left = (await connection.execute(everything)).scalar_one()
+        self.met["pruned"] += done.rows
         assert (done.rows, done.refused, left) == (old, (), all_rows - old)
 
-    def _known(self, one: Image, at: Any) -> tuple[str, Content | None]:
+    def _known(self, one: Image, at: Any) -> Told:
         """What is to be said of an image as of a moment, from nothing but what was heard."""
         before = [there for when, there in self.heard[one] if when <= at]
         after = [there for when, there in self.heard[one] if when >= at]
         if not any(before):
             return "not known", None
         if before[-1] is None:
-            return "gone", next(there for there in reversed(before) if there is not None)
-        return ("confirmed" if after[:1] == before[-1:] else "assumed"), before[-1]
+            return "gone", next(there[:2] for there in reversed(before) if there is not None)
+        # The members have a history of their own: the version goes on when only they change.
+        again = bool(after) and after[0] is not None and after[0][:2] == before[-1][:2]
+        return ("confirmed" if again else "assumed"), before[-1]
 
     async def _examine(self) -> None:
         """At each moment that was heard, the database tells what was heard; it verifies."""
@@ -255,12 +254,13 @@ class Histories(RuleBasedStateMachine):
                     for at in moments:
                         found = await reads.as_of(connection, row, at)
                         assert told(found) == self._known((lane, image_id), at)
+                        self.met[found.knowledge.value] += 1
         found = [finding async for finding in verify(self.reader, self.digests)]
         assert [finding for finding in found if finding.differs] == []
         assert len(found) <= self.unfinished
 
 
-def told(found: reads.AsOf) -> tuple[str, Content | None]:
+def told(found: reads.AsOf) -> Told:
     """What the database says, in the words of the world."""
     version = found.version
     if version is None:
@@ -269,13 +269,13 @@ def told(found: reads.AsOf) -> tuple[str, Content | None]:
     assert len(data) + 1 == len(version["disks"])
     pins = [pin["pin"] for pin in found.members["pins"]] if found.members else []
     assert bool(pins) == (found.knowledge.value != "gone")
-    return found.knowledge.value, (version["name"], len(data), *pins)  # type: ignore[return-value]
+    return found.knowledge.value, (version["name"], len(data), *pins)
 
 
 @pytest.mark.timeout(300)
 def test_random_histories(sqlite_template: Path) -> None:
     """No overlap, no unexplained hole, nothing lost that was confirmed; and all of it verifies."""
-    Histories.template = sqlite_template
+    Histories.template, Histories.met = sqlite_template, Counter()
     sizes = settings(
         max_examples=EXAMPLES,
         stateful_step_count=STEPS,
@@ -285,3 +285,5 @@ def test_random_histories(sqlite_template: Path) -> None:
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(Histories, settings=sizes)  # type: ignore[no-untyped-call]
+    drawn = ("confirmed", "assumed", "gone", "not known", "resumed", "pruned")
+    assert min(Histories.met[one] for one in drawn) > 0, Histories.met
