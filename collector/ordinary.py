@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from collector.canonical import canonical
 from collector.documented import CLOUD, DISK, IMAGE, INT64, LOCAL, Field, Object, read_time
 from collector.models import ColumnValue, Drift, Normalized
 
@@ -39,6 +40,9 @@ def _strict(known: Object, **others: Any) -> Any:
     return msgspec.defstruct("Strict", fields, forbid_unknown_fields=True, omit_defaults=True)
 
 
+_OTHERS: dict[str, Any] = {"instanceId": str, "serviceCode": str, "chargeInfo": dict[str, Any]}
+"""What is documented without a column; it stays in `extra`."""
+
 _Local = _strict(LOCAL)
 _Cloud = _strict(CLOUD, encrypt=bool)  # undocumented, and in the page's own example
 _Disk = _strict(DISK, cloudDisk=_Cloud, localDisk=_Local)
@@ -47,13 +51,13 @@ _Image = _strict(
     imageId=str,
     systemDisk=_Disk,
     dataDisks=GenericAlias(list, (_Disk,)),
-    instanceId=str,
-    serviceCode=str,
+    **_OTHERS,
 )
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(order="deterministic").encode
 _columns = tuple(field.column for field in IMAGE.fields.values())
 _values = attrgetter(*IMAGE.fields)
+_others = attrgetter(*_OTHERS)
 _disk_values, _cloud_values = attrgetter(*DISK.fields), attrgetter(*CLOUD.fields)
 _disk_columns = (
     *("role", "position"),
@@ -84,6 +88,8 @@ def ordinary(image: Mapping[str, Any], time_zone: ZoneInfo) -> Normalized | None
         ):
             if columns[column] is not None:
                 columns[column] = read_time(columns[column], time_zone, path)
+        rest = {n: v for n, v in zip(_OTHERS, _others(found), strict=True) if v is not None}
+        columns["extra"] = canonical(rest) if rest else None
     except ValueError:
         return None
     if b"\\u0000" in payload:  # NUL, or a text that looks like its escape
@@ -101,7 +107,6 @@ def ordinary(image: Mapping[str, Any], time_zone: ZoneInfo) -> Normalized | None
                 return None
             disks.append(row)
             strange_data = strange_data or row["extra"] is not None
-    columns["extra"] = _extra(found)
     drift = _drift(strange_data, strange_system, found.uefiSupport is not None)
     digest = hashlib.sha256(payload).hexdigest()
     return Normalized(payload.decode(), digest, columns, tuple(disks), drift)
@@ -123,16 +128,6 @@ def _disk(disk: Any, role: str, position: int) -> dict[str, ColumnValue] | None:
 
 
 _NO_CLOUD = _Cloud()
-
-
-def _extra(image: Any) -> str | None:
-    """The documented texts without a column."""
-    rest = {}
-    if image.instanceId is not None:
-        rest["instanceId"] = image.instanceId
-    if image.serviceCode is not None:
-        rest["serviceCode"] = image.serviceCode
-    return _encode(rest).decode() if rest else None
 
 
 @lru_cache

@@ -121,7 +121,7 @@ def describe_image_members(region: str, image_id: str) -> Call:
 
 def clean(text: str, limit: int = MESSAGE_CHARS) -> str:
     """Foreign text as one harmless line: no control characters, cut to `limit` characters."""
-    return text.translate(_CONTROLS)[:limit]
+    return (text if text.isprintable() else text.translate(_CONTROLS))[:limit]
 
 
 def classify(

@@ -114,7 +114,8 @@ class Writer:
 
     async def put(self, result: Result) -> None:
         """Hand over a result; waits while the buffer is full."""
-        await self.room()
+        if len(self._waiting) >= 2 * self._limit:
+            await self.room()
         self._waiting.append(result)
         self._since.append(time.monotonic())
         self._handed += 1
