@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from collector.gate import Dispatcher
 from collector.jdcloud.protocol import Call, Reply, classify
-from collector.lanes import Account, Lane
+from collector.lanes import Account, Lane, OnReply
 from collector.models import Item, Result
 from collector.store.writes import Tally
 
@@ -152,6 +152,7 @@ async def serving(
     max_attempts: int = 5,
     adaptive: bool = False,
     stop: asyncio.Event | None = None,
+    on_reply: OnReply | None = None,
 ) -> AsyncIterator[tuple[Account, Lane]]:
     """An account at work with one lane, its dispatcher running."""
     dispatcher = Dispatcher(account_rate)
@@ -165,6 +166,7 @@ async def serving(
         max_attempts=max_attempts,
         adaptive=adaptive,
         stop=stop or asyncio.Event(),
+        on_reply=on_reply,
     )
     running = asyncio.ensure_future(dispatcher.run())
     try:

@@ -606,6 +606,15 @@ def test_a_refusal_in_the_first_second_halves():
         assert adaptive.throttled(now, now) == pytest.approx(5 * 0.96 * 0.88)
 
 
+@pytest.mark.parametrize(("seen_s", "rate"), [(1.0, 1.0), (0.75, 5.0)])
+def test_a_whole_second_without_acceptance_leaves_one_a_second(seen_s, rate):
+    """From a second on what was accepted tells the limit, even nothing at all."""
+    adaptive = AdaptiveRate(10)
+    adaptive.accepted(5.0)
+
+    assert adaptive.throttled(5.0 + seen_s, 5.0 + seen_s) == pytest.approx(rate * 0.96 * 0.88)
+
+
 def test_a_storm_of_refusals_is_one_cut():
     """Refusals of requests that left before the cut, or a second after it, change nothing."""
     adaptive = AdaptiveRate(200)

@@ -48,6 +48,13 @@ def test_other_content_is_a_new_version() -> None:
     assert (change.state.state, change.state.fingerprint) == ("present", "b")
 
 
+@pytest.mark.parametrize("content", ["a", "b", None])
+def test_every_attempt_is_noted(content: str | None) -> None:
+    """When an image was last asked for, and what became of it."""
+    state = follow(seen("a"), outcome_of(content), 7, content).state
+    assert (state.last_attempt_at, state.last_outcome) == (7, outcome_of(content).value)
+
+
 def test_a_404_makes_a_seen_image_gone() -> None:
     """It closes the version, keeps the last sight, and is dated by the first 404."""
     change = follow(seen("a"), Outcome.NOT_FOUND, 7)

@@ -10,7 +10,7 @@ import pytest
 
 from collector.jdcloud.protocol import Call, Reply, describe_image
 from collector.lanes import BEGUN, GIVE_UP_AFTER, AbandonedError, Account, Answer, Lane
-from collector.models import Item, Outcome
+from collector.models import Item, LaneKey, Outcome
 from collector.store.writes import Tally
 from tests.support.endpoint import REGION, Endpoint, error, items, pages, serving
 from tests.support.inventory import image
@@ -278,6 +278,77 @@ def test_an_answer_between_keeps_a_lane() -> None:
         assert len(work.answers) == 200
 
     run_virtual(main())
+
+
+def test_twenty_in_a_row_close_a_lane_and_reopening_counts_anew() -> None:
+    """The twentieth unanswered item in a row is the last; a lane opened again has twenty more."""
+
+    async def main() -> None:
+        async with serving(Endpoint()) as (account, lane):
+            for again in (False, True):
+                if again:
+                    lane.reopen()
+                for number in range(1, GIVE_UP_AFTER + 1):
+                    assert account.is_open(lane)
+                    lane.ended((Outcome.TIMEOUT, Outcome.NETWORK_ERROR)[number % 2])
+                assert not account.is_open(lane)
+
+    run_virtual(main())
+
+
+def test_each_answer_is_counted_and_told() -> None:
+    """Lane, outcome, which attempt it was, and how long its turn took; requests add up."""
+    told: list[tuple[LaneKey, Outcome, int, float]] = []
+
+    def script(asked: Call, times: int) -> Any:
+        return error(429, "RATE_LIMIT", Retry_After="0") if times < 3 else None
+
+    async def main() -> None:
+        endpoint = Endpoint([image("img-1"), image("img-2")], script)
+        async with serving(endpoint, "other", rate=1, on_reply=lambda *all: told.append(all)) as (
+            account,
+            lane,
+        ):
+            tally = Tally()
+            for image_id in ("img-1", "img-2"):
+                answer = await account.request(lane, call(image_id), tally)
+                assert answer.attempts == 3
+            assert (tally.requests, tally.retries, tally.throttled) == (6, 4, 4)
+        assert {asked.account for asked in endpoint.asked} == {"other"}
+        assert [(key.account, key.region) for key, *_ in told] == [("other", REGION)] * 6
+        rest = [(outcome, attempt) for _, outcome, attempt, _ in told]
+        each = [(Outcome.THROTTLED, 1), (Outcome.THROTTLED, 2), (Outcome.PRESENT, 3)]
+        assert rest == each * 2
+        waits = [wait_s for *_, wait_s in told]
+        assert waits[0] == 0.0
+        assert all(0.0 <= wait_s <= 1.02 for wait_s in waits)
+        assert sum(waits) > 2.0
+
+    run_virtual(main())
+
+
+def test_the_deadline_keeps_the_answer_of_what_waits_for_its_turn() -> None:
+    """A retry whose turn comes after the deadline ends with the answer it had; a stop drops it."""
+
+    async def main(*, stopped: bool) -> None:
+        stop = asyncio.Event()
+        endpoint = Endpoint(script=lambda *_: error(500, "INTERNAL", Retry_After="0"))
+        async with serving(endpoint, rate=0.1, stop=stop) as (account, lane):
+            asking = asyncio.ensure_future(account.request(lane, call("img-1"), Tally()))
+            await asyncio.sleep(5.0)  # the second attempt waits for the gate
+            if stopped:
+                stop.set()
+            else:
+                account.closing = True
+            await asyncio.wait((asking,), timeout=30)
+            assert len(endpoint.asked) == 1
+            if stopped:
+                assert isinstance(asking.exception(), AbandonedError)
+            else:
+                assert asking.result().reply.outcome is Outcome.SERVER_ERROR
+
+    run_virtual(main(stopped=False))
+    run_virtual(main(stopped=True))
 
 
 @pytest.mark.parametrize("concurrency", [1, 16])
