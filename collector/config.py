@@ -136,15 +136,15 @@ def _override(raw: dict[str, Any], env: Mapping[str, str]) -> tuple[dict[_Path, 
         if not name.startswith(_PREFIX) or not separator:
             continue
         path = (section, *key.split("__")) if section == "audit" else (section, key)
-        field, table = _field_at(path), _field_at((section,))
-        if table and get_origin(table.annotation) is tuple:
+        field = _field_at(path)
+        if section in _LISTS:
             problems.append(f"{name}: found a key of a list; allowed: keys outside of lists")
         elif field is None:
             known = [
                 f"{_PREFIX}{one}__{inner}".upper()
-                for one in Settings.model_fields
-                if (model := _table_at((one,)))
-                for inner in model.model_fields
+                for one, *rest in _FIELDS
+                for inner in rest
+                if one not in _LISTS
             ]
             problems.append(f"{name}: unknown key; {nearest(name, known)}")
         else:
@@ -169,27 +169,26 @@ def _typed(text: str, kind: object) -> object:
         return text
 
 
+def _fields(table: type[Table], *path: str) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Every key of a table and of those inside of it, with its field."""
+    for name, field in table.model_fields.items():
+        yield (*path, name), field
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, Table):
+                yield from _fields(kind, *path, name)
+
+
+_FIELDS: Final = dict(_fields(Settings))
+_LISTS: Final = ("accounts", "targets")
+
+
+def _names(path: _Path) -> tuple[str, ...]:
+    return tuple(part for part in path if isinstance(part, str))
+
+
 def _field_at(path: _Path) -> FieldInfo | None:
     """The field of a key; for everything in `[audit]` that table's own; None when unknown."""
-    field: FieldInfo | None = None
-    model: type[Table] | None = Settings
-    for part in path:
-        if model and isinstance(part, str):
-            field = model.model_fields.get(part)
-            model = _model_of(field)
-            if field is None:
-                return None
-    return field
-
-
-def _table_at(path: _Path) -> type[Table] | None:
-    return _model_of(_field_at(path)) if path else Settings
-
-
-def _model_of(field: FieldInfo | None) -> type[Table] | None:
-    kind = field.annotation if field else None
-    inner = next(iter(get_args(kind)), None) if get_origin(kind) is tuple else kind
-    return inner if isinstance(inner, type) and issubclass(inner, Table) else None
+    return _FIELDS.get(("audit",) if path[:1] == ("audit",) else _names(path))
 
 
 def _allowed(field: FieldInfo | None) -> str:
@@ -213,9 +212,9 @@ def _problem(error: ErrorDetails, file: Path, variables: Mapping[_Path, str]) ->
     path, kind = error["loc"], error["type"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
     where = variables.get(path) or f"{file}: {key}"
-    table = _table_at(path[:-1])
-    if kind == "extra_forbidden" and table:
-        return f"{where}: unknown key; {nearest(str(path[-1]), table.model_fields)}"
+    if kind == "extra_forbidden":
+        known = [key for *table, key in _FIELDS if tuple(table) == _names(path[:-1])]
+        return f"{where}: unknown key; {nearest(str(path[-1]), known)}"
     cause = error.get("ctx", {}).get("error")
     if isinstance(cause, ProblemError):
         return f"{where}: {cause}"

@@ -19,7 +19,9 @@ __all__ = ["command"]
     show_default=True,
     help="Where to listen, on loopback; 0 picks one.",
 )
-@click.option("--images", type=click.IntRange(0), default=500, show_default=True, help="How many.")
+@click.option(
+    "--images", type=click.IntRange(0, 10_000_000), default=500, show_default=True, help="How many."
+)
 @click.option("--rate-limit", type=float, default=0.0, help="Requests a second; 0: no limit.")
 @click.option("--latency", type=float, default=0.0, help="Seconds before each answer.")
 @click.option(

@@ -16,7 +16,9 @@ SOURCES = ("private", "public", "shared", "thirdparty", "community")
 
 Image = dict[str, Any]
 
-_SPACE: Final = 36**10
+MAX_IMAGES: Final = 36**5
+"""What the number in an id has room for."""
+
 _ID = re.compile(r"img-[0-9a-z]{10}")
 _FOR_SALE = ("public", "thirdparty")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -68,11 +70,6 @@ class Inventory:
         self.regions, self.epoch = regions, epoch
         self._images, self._delete, self._change = images, delete, change
         self._key = blake2b(str(seed).encode()).digest()
-        # A multiplier prime to 36 makes number -> id a bijection, so no table of ids is needed.
-        start = self._digest("id")
-        self._factor = int.from_bytes(start[:8]) % (_SPACE // 6) * 6 + 1
-        self._inverse = pow(self._factor, -1, _SPACE)
-        self._shift = int.from_bytes(start[8:16]) % _SPACE
         self._fixed: dict[tuple[str, str], Image] = {}
         self._gone: set[tuple[str, str]] = set()
         self._pins: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -150,7 +147,7 @@ class Inventory:
     def add(self, region: str, image_id: str | None = None, **fields: Any) -> str:
         """Adds an image, with what `fields` leave open made up; returns its id."""
         self._added += 1
-        number = _SPACE - self._added
+        number = MAX_IMAGES - self._added
         image_id = self._id(number) if image_id is None else image_id
         made_up = _compose(self._digest(number), image_id, number % 10_000, 0)
         self._put(region, image_id, made_up | fields)
@@ -203,18 +200,16 @@ class Inventory:
         return blake2b(str(what).encode(), key=self._key).digest()
 
     def _id(self, number: int) -> str:
-        value, text = (number * self._factor + self._shift) % _SPACE, ""
-        for _ in range(10):
-            value, digit = divmod(value, 36)
-            text = _DIGITS[digit] + text
-        return "img-" + text
+        # An id ends with its number, so that no table of ids is needed.
+        start = int.from_bytes(self._digest(("id", number))[:8])
+        return f"img-{_base36(start, 5)}{_base36(number, 5)}"
 
     def _number(self, region: str, image_id: str) -> int | None:
         if _ID.fullmatch(image_id) is None or region not in self.regions:
             return None
-        number = (int(image_id[4:], 36) - self._shift) * self._inverse % _SPACE
+        number = int(image_id[-5:], 36)
         mine = number < self._images and self.regions[number % len(self.regions)] == region
-        return number if mine else None
+        return number if mine and image_id == self._id(number) else None
 
     def _epoch_of(self, event: str, share: float, number: int) -> int:
         """The latest epoch in which the event befell the image; 0: none."""
@@ -230,12 +225,9 @@ class Inventory:
 
     def _matches(self, region: str, image_id: str, filters: Mapping[str, str]) -> bool:
         number, wanted = self._number(region, image_id), filters["imageSource"]
-        if number is not None and (region, image_id) not in self._fixed:
-            # Most images need not be built to know that they are not, or are, in the listing.
-            if _source(self._digest(number)) != wanted:
-                return False
-            if filters.keys() == {"imageSource"} and wanted not in _FOR_SALE:
-                return True
+        made_up = number is not None and (region, image_id) not in self._fixed
+        if made_up and _source(self._digest(number)) != wanted:
+            return False  # most images need not be built to know that they are not listed
         image = self.image(region, image_id)
         return image is not None and matches(image, filters)
 
@@ -255,8 +247,8 @@ def _source(d: bytes) -> str:
     return next(source for source, bound in _SOURCE_BOUNDS if d[0] < bound)
 
 
-def _token(number: int) -> str:
-    return "".join(_DIGITS[number // 36**place % 36] for place in range(10))
+def _base36(number: int, digits: int = 10) -> str:
+    return "".join(_DIGITS[number // 36**place % 36] for place in reversed(range(digits)))
 
 
 def _compose(  # noqa: C901, PLR0912, PLR0915 - one field after another
@@ -281,7 +273,7 @@ def _compose(  # noqa: C901, PLR0912, PLR0915 - one field after another
             "diskType": kind,
             "encrypt": encrypted,
             "encrypted": encrypted,
-            "snapshotId": f"snapshot-{_token(snapshot + place)}",
+            "snapshotId": f"snapshot-{_base36(snapshot + place)}",
         }
         return disk | {"iops": 50 * gigabytes, "throughput": 100} if kind == "ssd.io1" else disk
 
@@ -323,7 +315,7 @@ def _compose(  # noqa: C901, PLR0912, PLR0915 - one field after another
     if private:
         image |= {"ownerPin": "simulated-owner", "loginName": "simulated", "expiredTime": ""}
         if chance(18, 0.3):
-            image["instanceId"] = f"i-{_token(snapshot + 100)}"
+            image["instanceId"] = f"i-{_base36(snapshot + 100)}"
         if chance(19, 0.1):
             image["expiredTime"] = (created + timedelta(days=3650)).isoformat(" ")
     elif source == "thirdparty":

@@ -5,13 +5,14 @@ import os
 import re
 import ssl
 import time
-from collections import Counter, deque
+from bisect import bisect_left
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from random import Random
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -57,7 +58,6 @@ class SimulatorOptions:
         security_token: required in every request, raw or in base64; None: any is tolerated.
         verify: whether signatures are checked; off for benchmarks only.
         record: whether arrivals and hits by image are kept.
-        unknown_ids: whether describeImages omits ids it does not know, or fails.
         tls: serves https with this context.
     """
 
@@ -75,7 +75,6 @@ class SimulatorOptions:
     security_token: str | None = None
     verify: bool = True
     record: bool = False
-    unknown_ids: Literal["omit", "fail"] = "omit"
     tls: ssl.SSLContext | None = None
 
     @classmethod
@@ -125,7 +124,9 @@ class Simulator(Inventory):
         self._verifier = Verifier(pairs, options.security_token)
         self.credentials = self._verifier.credentials
         self._random = Random(options.seed)  # noqa: S311 - repeatable faults, no secret
-        self._arrivals: dict[tuple[str, str], deque[float]] = {}
+        self._arrivals: defaultdict[tuple[str, str], deque[float]] = defaultdict(
+            lambda: deque(maxlen=MAX_ARRIVALS)
+        )
         self._admitted: dict[tuple[str, str | None], deque[float]] = {}
 
     def worst_window(
@@ -138,12 +139,8 @@ class Simulator(Inventory):
             if access_key in (None, key) and region in (None, where)
             for arrival in arrivals
         )
-        worst = first = 0
-        for last, arrival in enumerate(times):
-            while arrival - times[first] >= seconds:
-                first += 1
-            worst = max(worst, last - first + 1)
-        return worst
+        windows = (bisect_left(times, start + seconds) - i for i, start in enumerate(times))
+        return max(windows, default=0)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answers one request."""
@@ -168,7 +165,7 @@ class Simulator(Inventory):
             await self._check(request, claim, region)
             self._throttle(access_key, region, arrived)
             fault = self.faults.draw(self._random, region)
-            result = await self._result(ERRORS.get(fault or ""), call, region, image_id, query)
+            result = await self._result(fault or "", call, region, image_id, query)
             status, body = 200, b'{"requestId":"%b","result":%b}' % (request_id.encode(), result)
         except _Refusal as refusal:
             status, body = refusal.args[0], envelope(request_id, *refusal.args)
@@ -212,10 +209,7 @@ class Simulator(Inventory):
     def _record(
         self, access_key: str, region: str, image_id: str, query: str, arrived: float
     ) -> None:
-        lane = access_key, region
-        if lane not in self._arrivals:
-            self._arrivals[lane] = deque(maxlen=MAX_ARRIVALS)
-        self._arrivals[lane].append(arrived)
+        self._arrivals[access_key, region].append(arrived)
         for named in (image_id,) if image_id else _ids(parse_qsl(query)):
             self.hits[region, named] += 1
 
@@ -235,16 +229,9 @@ class Simulator(Inventory):
         for window in windows:
             window.append(now)
 
-    async def _result(
-        self,
-        error: tuple[int, str, str] | None,
-        call: str,
-        region: str,
-        image_id: str,
-        query: str,
-    ) -> bytes:
-        if error is not None:
-            raise _Refusal(*error)
+    async def _result(self, fault: str, call: str, region: str, image_id: str, query: str) -> bytes:
+        if fault in ERRORS:
+            raise _Refusal(*ERRORS[fault])
         if call == "describeImages":
             return await self._list(region, parse_qsl(query))
         body = self.body(region, image_id)
@@ -265,13 +252,8 @@ class Simulator(Inventory):
         if len(ids) > MAX_IDS:
             raise _Refusal(400, "OUT_OF_RANGE", f"ids out of range, {MAX_IDS} at most")
         if ids:
-            found = []
-            for image_id in ids:
-                image = self.image(region, image_id)
-                if image is None and self._options.unknown_ids == "fail":
-                    raise _Refusal(404, "NOT_FOUND", f"Image '{image_id}' not found")
-                if image is not None and matches(image, filters):
-                    found.append(image_id)
+            asked = ((image_id, self.image(region, image_id)) for image_id in ids)
+            found = [image_id for image_id, image in asked if image and matches(image, filters)]
         elif "imageSource" not in filters:
             raise _Refusal(400, "FAILED_PRECONDITION", "Parameter ImageSource missing")
         elif filters["imageSource"] not in SOURCES:

