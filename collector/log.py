@@ -60,6 +60,9 @@ class _LibraryHandler(logging.Handler):
         event("library_message", message=message, exc_info=record.exc_info or None)
 
 
+_LIBRARIES: Final = _LibraryHandler(logging.WARNING)
+
+
 def configure(
     log_format: str = "auto", level: str = "info", *, stream: TextIO | None = None
 ) -> None:
@@ -74,9 +77,7 @@ def configure(
     console = log_format == "console" or (log_format == "auto" and terminal)
     _structlog(console=console, colors=terminal, level=level, stream=stream)
     root = logging.getLogger()
-    for old in [handler for handler in root.handlers if isinstance(handler, _LibraryHandler)]:
-        root.removeHandler(old)
-    root.addHandler(_LibraryHandler(logging.WARNING))
+    root.addHandler(_LIBRARIES)  # once, however often it is added
     root.setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
 

@@ -189,7 +189,7 @@ def envelope(request_id: str, status: int, name: str, message: str) -> bytes:
     return msgspec.json.encode({"requestId": request_id, "error": error})
 
 
-async def inject(  # noqa: C901, PLR0911 - one return a fault
+async def inject(  # noqa: PLR0911 - one return a fault
     name: str, faults: Faults, request: web.BaseRequest, right: web.Response, body: bytes
 ) -> web.StreamResponse:
     """Answers with the fault `name` where `right`, with this body, would have been the answer."""
@@ -207,11 +207,8 @@ async def inject(  # noqa: C901, PLR0911 - one return a fault
         case "redirect":
             location = f"{request.scheme}://localhost:{request.url.port}/v1/redirected"
             return web.Response(status=302, headers={"Location": location})
-        case "hang":
-            await asyncio.sleep(HANG_S)
-            return right
-        case "slow":
-            await asyncio.sleep(faults.slow_s)
+        case "hang" | "slow":
+            await asyncio.sleep(HANG_S if name == "hang" else faults.slow_s)
             return right
         case "slow_loris":
             drip = web.StreamResponse(headers={"Content-Type": JSON})
