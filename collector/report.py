@@ -13,7 +13,7 @@ from math import log1p
 from typing import Any, Final, NamedTuple
 
 from jinja2 import Environment, StrictUndefined, Template
-from sqlalchemy import ColumnElement, Select, String, case, cast, func, select
+from sqlalchemy import ColumnElement, String, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector import __version__
@@ -21,6 +21,7 @@ from collector.audit.catalogue import SEVERITIES, Rule, Values, load_rules
 from collector.audit.runner import Finding, portable_sql, sample
 from collector.store.changes import Change, latest
 from collector.store.engine import Database
+from collector.store.reads import rows
 from collector.store.schema import disk_attachments, image_versions, images, lanes, run_lanes, runs
 from collector.store.views import VIEWS
 from collector.text import printable
@@ -141,17 +142,13 @@ async def gather(database: Database, values: Mapping[str, Values], now: datetime
     return report
 
 
-async def _rows(connection: AsyncConnection, query: Select[Any]) -> list[dict[str, Any]]:
-    return [dict(row) for row in (await connection.execute(query)).mappings()]
-
-
 async def _read_runs(connection: AsyncConnection, report: Report) -> None:
     planned = select(runs).where(runs.c.planned_at.is_not(None)).order_by(runs.c.id.desc())
-    report.runs = await _rows(connection, planned.limit(RUNS))
+    report.runs = await rows(connection, planned.limit(RUNS))
     counted = select(func.count()).select_from(runs).where(runs.c.planned_at.is_not(None))
     report.run_count = (await connection.execute(counted)).scalar_one()
     sealed = select(runs).where(runs.c.digest.is_not(None)).order_by(runs.c.id.desc()).limit(1)
-    report.sealed = next(iter(await _rows(connection, sealed)), None)
+    report.sealed = next(iter(await rows(connection, sealed)), None)
 
 
 def _day(column: ColumnElement[datetime]) -> ColumnElement[str]:
@@ -231,7 +228,7 @@ async def _read_unread(connection: AsyncConnection, report: Report) -> None:
     kinds = select(view.outcome, func.count()).group_by(view.outcome).order_by(view.outcome)
     report.unread = [Bar(*row) for row in await connection.execute(kinds)]
     some = select(VIEWS["unread_images"]).order_by(view.since, *list(view)[:3]).limit(LISTED)
-    report.unread_examples = await _rows(connection, some)
+    report.unread_examples = await rows(connection, some)
 
 
 async def _read_breakdowns(connection: AsyncConnection, report: Report) -> None:
@@ -259,15 +256,15 @@ async def _read_breakdowns(connection: AsyncConnection, report: Report) -> None:
         source = disks if title.startswith("Disks") else image_versions
         query = grouped.select_from(source).where(current.valid_to.is_(None))
         top = query.order_by(number.desc(), "kind").limit(KINDS + 1)
-        rows = (await connection.execute(top)).all()
-        if rows and rows[0].kinds > KINDS + 1:
-            rows = rows[:KINDS]
-        bars = [Bar(row.kind or "not said", row.number) for row in rows]
+        found = (await connection.execute(top)).all()
+        if found and found[0].kinds > KINDS + 1:
+            found = found[:KINDS]
+        bars = [Bar(row.kind or "not said", row.number) for row in found]
         if order:
             bars.sort(key=lambda bar: list(order).index(bar.label))
-        if rows and rows[0].kinds > len(rows):
-            rest = int(rows[0].total) - sum(bar.number for bar in bars)
-            bars.append(Bar(f"{rows[0].kinds - KINDS} others", rest))
+        if found and found[0].kinds > len(found):
+            rest = int(found[0].total) - sum(bar.number for bar in bars)
+            bars.append(Bar(f"{found[0].kinds - KINDS} others", rest))
         report.breakdowns[title] = bars
 
 

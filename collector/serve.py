@@ -24,7 +24,7 @@ from collector.session import Session, open_session
 from collector.settings import Settings
 from collector.store import migrate
 from collector.store.engine import Database
-from collector.store.figures import lane_figures
+from collector.store.freshness import lane_figures
 from collector.store.leases import Holder
 from collector.worker import Worker
 

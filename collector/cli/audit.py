@@ -1,16 +1,17 @@
 """`collector audit`: the rules, their findings, and their SQL to take away."""
 
 import os
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from collector import config
+from collector.audit.catalogue import SEVERITIES, Rule, Values, choose, parameters
 from collector.cli.differences import moment
 from collector.cli.options import config_option, database_option, json_option
 from collector.cli.reading import read
@@ -19,7 +20,6 @@ from collector.errors import Exit
 from collector.text import harmless_json
 
 if TYPE_CHECKING:
-    from collector.audit.catalogue import Rule, Values
     from collector.audit.runner import Finding
     from collector.store.engine import Database
 
@@ -28,12 +28,9 @@ __all__ = ["command", "rule_parameters"]
 SHOWN: Final = 20
 """Findings of a rule that the table shows; the other formats have them all."""
 
-_SEVERITIES: Final = ("info", "low", "medium", "high")
 _COLUMNS: Final = ("rule", "severity", "account", "region", "image_id", "reason", "run_id")
 _COLOURS: Final = {"high": "red", "medium": "yellow", "low": "cyan", "info": "blue"}
-
-_Values = Mapping[str, "Values"]
-_Writer = tuple[Callable[["Rule", "Finding"], None], Callable[[Counter[str]], None]]
+_TOLD: Final = ("id", "severity", "title", "rationale", "remedy", "source")
 
 
 @click.group()
@@ -48,23 +45,15 @@ def list_rules(config_path: Path | None, *, as_json: bool) -> int:
     """List the rules with their parameters, the most severe first."""
     import msgspec  # noqa: PLC0415 - slow to import
 
-    from collector.audit.catalogue import choose  # noqa: PLC0415
-
-    values = rule_parameters(config_path)
+    values, rules = rule_parameters(config_path), choose(())
     if as_json:
-        documents = [
-            {
-                n: getattr(rule, n)
-                for n in ("id", "severity", "title", "rationale", "remedy", "source")
-            }
-            | {"parameters": values[rule.id]}
-            for rule in choose(())
+        told = [
+            {name: getattr(rule, name) for name in _TOLD} | {"parameters": values[rule.id]}
+            for rule in rules
         ]
-        click.echo(msgspec.json.encode(documents))
+        click.echo(msgspec.json.encode(told))
         return Exit.OK
-    rows = [
-        (rule.severity, rule.id, rule.title, _settings_line(values[rule.id])) for rule in choose(())
-    ]
+    rows = [(rule.severity, rule.id, rule.title, _settings_line(values[rule.id])) for rule in rules]
     print_rows(("severity", "rule", "title", "parameters"), rows)
     return Exit.OK
 
@@ -74,8 +63,7 @@ def list_rules(config_path: Path | None, *, as_json: bool) -> int:
 @click.argument("rule_id", metavar="RULE")
 def print_sql(config_path: Path | None, rule_id: str) -> int:
     """Print a rule's SQL, parameters filled in, as sqlite3, psql and mariadb run it."""
-    from collector.audit.catalogue import choose  # noqa: PLC0415
-    from collector.audit.runner import portable_sql  # noqa: PLC0415
+    from collector.audit.runner import portable_sql  # noqa: PLC0415 - slow to import
 
     (rule,) = choose((rule_id,))
     values, now = rule_parameters(config_path)[rule.id], datetime.now(UTC)
@@ -92,7 +80,7 @@ def print_sql(config_path: Path | None, rule_id: str) -> int:
 @click.option("--rule", "rule_ids", metavar="ID", multiple=True, help="Run this rule; repeatable.")
 @click.option(
     "--fail-on",
-    type=click.Choice(_SEVERITIES),
+    type=click.Choice(SEVERITIES),
     help="Exit with 1 when there is a finding of this severity or a higher one.",
 )
 @click.option(
@@ -114,31 +102,66 @@ def run(
     as_json: bool,
 ) -> int:
     """Run the rules on the database, all or some."""
-    from collector.audit.catalogue import choose  # noqa: PLC0415
-
     rules, values = choose(rule_ids), rule_parameters(config_path, database)
+    form = "json" if as_json else form
 
     async def work(opened: "Database") -> int:
-        from collector.audit.runner import audit  # noqa: PLC0415 - slow to import
+        from msgspec.json import encode  # noqa: PLC0415 - slow to import
+
+        from collector.audit.runner import audit  # noqa: PLC0415
+        from collector.export import csv_cell  # noqa: PLC0415
 
         counts, now = Counter[str](), datetime.now(UTC)
-        write, close = _FORMATS["json" if as_json else form](rules, values, now)
+        some: defaultdict[str, list[Finding]] = defaultdict(list)
+        if form != "table":
+            head = b'{"at":' + encode(now) + b',"findings":['
+            click.echo(",".join(_COLUMNS) if form == "csv" else head, nl=form == "csv")
         async with aclosing(audit(opened, rules, values, now)) as findings:
             async for rule, finding in findings:
                 counts[rule.id] += 1
-                write(rule, finding)
-        close(counts)
-        severe = _SEVERITIES[_SEVERITIES.index(fail_on) :] if fail_on else ()
+                row = (rule.id, rule.severity, *finding)
+                if form == "csv":
+                    click.echo(",".join(map(csv_cell, row)))
+                elif form == "json":
+                    document = harmless_json(encode(dict(zip(_COLUMNS, row, strict=True))))
+                    click.echo((b",\n" if counts.total() > 1 else b"\n") + document, nl=False)
+                elif len(some[rule.id]) < SHOWN:
+                    some[rule.id].append(finding)
+        if form == "json":
+            told = [
+                {"id": rule.id, "severity": rule.severity, "title": rule.title}
+                | {"parameters": values[rule.id], "findings": counts[rule.id]}
+                for rule in rules
+            ]
+            click.echo(b'],\n"rules":' + encode(told) + b"}")
+        elif form == "table":
+            _print(rules, some, counts)
+        severe = SEVERITIES[SEVERITIES.index(fail_on) :] if fail_on else ()
         found = any(counts[rule.id] for rule in rules if rule.severity in severe)
         return Exit.FINDINGS if found else Exit.OK
 
     return read(config_path, database, work)
 
 
-def rule_parameters(config_path: Path | None, database: str | None = None) -> _Values:
-    """Every rule's parameters; without a configuration, those of the environment alone."""
-    from collector.audit.catalogue import parameters  # noqa: PLC0415
+def _print(rules: list[Rule], some: "dict[str, list[Finding]]", counts: Counter[str]) -> None:
+    by_severity = dict.fromkeys(reversed(SEVERITIES), 0)
+    for rule in rules:
+        by_severity[rule.severity] += counts[rule.id]
+        if not counts[rule.id]:
+            continue
+        head = click.style(f"{rule.severity} {rule.id}", fg=_COLOURS[rule.severity])
+        click.echo(f"{head}: {rule.title}")
+        print_rows(("account", "region", "image", "reason", "run"), some[rule.id])
+        if more := counts[rule.id] - len(some[rule.id]):
+            where = f"collector audit run --rule {rule.id} --format csv"
+            click.echo(f"… and {more:,} more: {where}")
+        click.echo("")
+    parts = ", ".join(f"{count:,} {severity}" for severity, count in by_severity.items())
+    click.echo(f"findings: {counts.total():,} of {len(rules)} rules: {parts}")
 
+
+def rule_parameters(config_path: Path | None, database: str | None = None) -> Mapping[str, Values]:
+    """Every rule's parameters; without a configuration, those of the environment alone."""
     env = os.environ
     named = config_path is not None or env.get("COLLECTOR_CONFIG")
     needless = database is not None or env.get("COLLECTOR_DATABASE__URL")
@@ -147,67 +170,5 @@ def rule_parameters(config_path: Path | None, database: str | None = None) -> _V
     return parameters(config.load(config_path, env=env).audit)
 
 
-def _settings_line(values: "Values") -> str:
+def _settings_line(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in values.items())
-
-
-def _table(rules: "Sequence[Rule]", _values: _Values, _now: datetime) -> _Writer:
-    shown: dict[str, list[Finding]] = {rule.id: [] for rule in rules}
-
-    def write(rule: "Rule", finding: "Finding") -> None:
-        if len(shown[rule.id]) < SHOWN:
-            shown[rule.id].append(finding)
-
-    def close(counts: Counter[str]) -> None:
-        by_severity = dict.fromkeys(reversed(_SEVERITIES), 0)
-        for rule in rules:
-            by_severity[rule.severity] += counts[rule.id]
-            if not shown[rule.id]:
-                continue
-            head = click.style(f"{rule.severity} {rule.id}", fg=_COLOURS[rule.severity])
-            click.echo(f"{head}: {rule.title}")
-            print_rows(("account", "region", "image", "reason", "run"), shown[rule.id])
-            if more := counts[rule.id] - len(shown[rule.id]):
-                where = f"collector audit run --rule {rule.id} --format csv"
-                click.echo(f"… and {more:,} more: {where}")
-            click.echo("")
-        parts = ", ".join(f"{count:,} {severity}" for severity, count in by_severity.items())
-        click.echo(f"{counts.total():,} findings of {len(rules)} rules: {parts}")
-
-    return write, close
-
-
-def _json(rules: "Sequence[Rule]", values: _Values, now: datetime) -> _Writer:
-    import msgspec  # noqa: PLC0415 - slow to import
-
-    encode, separator = msgspec.json.encode, b""
-
-    def write(rule: "Rule", finding: "Finding") -> None:
-        nonlocal separator
-        row = dict(zip(_COLUMNS, (rule.id, rule.severity, *finding), strict=True))
-        click.echo(separator + b"\n" + harmless_json(encode(row)), nl=False)
-        separator = b","
-
-    def close(counts: Counter[str]) -> None:
-        summary = [
-            {"id": rule.id, "severity": rule.severity, "title": rule.title}
-            | {"parameters": values[rule.id], "findings": counts[rule.id]}
-            for rule in rules
-        ]
-        click.echo(b'],\n"rules":' + encode(summary) + b"}")
-
-    click.echo(b'{"at":' + encode(now) + b',"findings":[', nl=False)
-    return write, close
-
-
-def _csv(_rules: "Sequence[Rule]", _values: _Values, _now: datetime) -> _Writer:
-    from collector.export import csv_cell  # noqa: PLC0415 - slow to import
-
-    def write(rule: "Rule", finding: "Finding") -> None:
-        click.echo(",".join(map(csv_cell, (rule.id, rule.severity, *finding))))
-
-    click.echo(",".join(_COLUMNS))
-    return write, lambda _: None
-
-
-_FORMATS: Final = {"table": _table, "json": _json, "csv": _csv}

@@ -42,32 +42,25 @@ def command(
     since = since or until - timedelta(hours=24)
     if since >= until:
         raise UsageError(f"--since {moment(since)} is not before --until {moment(until)}")
-    show = _json if as_json else _text
-    return read(config_path, database, lambda opened: show(opened, since, until))
+    return read(config_path, database, lambda opened: _print(opened, since, until, as_json=as_json))
 
 
-async def _json(database: "Database", since: datetime, until: datetime) -> int:
-    import msgspec  # noqa: PLC0415 - slow to import
+async def _print(database: "Database", since: datetime, until: datetime, *, as_json: bool) -> int:
+    from msgspec.json import encode  # noqa: PLC0415 - slow to import
 
     from collector.store.changes import changes  # noqa: PLC0415
-
-    separator = b"["
-    async with aclosing(changes(database, since, until)) as found:
-        async for change in found:
-            document = harmless_json(msgspec.json.encode(change.document()))
-            click.echo(separator + b"\n" + document, nl=False)
-            separator = b","
-    click.echo(b"\n]" if separator == b"," else b"[]")
-    return Exit.OK
-
-
-async def _text(database: "Database", since: datetime, until: datetime) -> int:
-    from collector.store.changes import changes  # noqa: PLC0415 - slow to import
 
     count = 0
     async with aclosing(changes(database, since, until)) as found:
         async for change in found:
+            if as_json:
+                document = harmless_json(encode(change.document()))
+                click.echo((b",\n" if count else b"[\n") + document, nl=False)
+            else:
+                click.echo("\n".join(change_lines(change)))
             count += 1
-            click.echo("\n".join(change_lines(change)))
-    click.echo(f"{count:,} changes from {moment(since)} until {moment(until)}")
+    if as_json:
+        click.echo(b"\n]" if count else b"[]")
+        return Exit.OK
+    click.echo(f"changes from {moment(since)} until {moment(until)}: {count:,}")
     return Exit.OK

@@ -39,17 +39,15 @@ def command(
     config_path: Path | None, database: str | None, name: str, kind: str, path: Path | None
 ) -> int:
     """Export a table or view, ordered by its keys; times are UTC."""
-    from collector.export import named  # noqa: PLC0415 - slow to import
+    from collector.export import export, named  # noqa: PLC0415 - slow to import
 
     named(name)
     if kind == "parquet" and path is None and sys.stdout.isatty():
         raise UsageError("Parquet is binary: give --output, or a pipe")
-    return read(config_path, database, lambda opened: _export(opened, name, kind, path))
 
+    async def work(opened: "Database") -> int:
+        with output(path) as stream:
+            await export(opened, name, kind, stream)
+        return Exit.OK
 
-async def _export(database: "Database", name: str, kind: str, path: Path | None) -> int:
-    from collector.export import export  # noqa: PLC0415
-
-    with output(path) as stream:
-        await export(database, name, kind, stream)
-    return Exit.OK
+    return read(config_path, database, work)

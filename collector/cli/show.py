@@ -105,7 +105,7 @@ def _lines(found: "AsOf", at: datetime | None) -> list[str]:
     else:
         told = f"{_styled(found.knowledge)} as of {moment(at)}"
     text = [f"  {told}"]
-    if image["failing_since"] is not None:
+    if image["failing_since"] is not None and (at is None or at >= image["failing_since"]):
         since = moment(image["failing_since"])
         text.append(f"  unread since {since}: {image['last_outcome']}")
     if version is None:

@@ -8,19 +8,20 @@ no longer configured and is not judged.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from collector.models import LaneKey
 from collector.store.control import queue_items
 from collector.store.engine import Database
 from collector.store.leases import Holder, holders
-from collector.store.reads import plain
+from collector.store.reads import plain, rows
 from collector.store.schema import images, lanes, run_lanes, runs
 from collector.store.views import VIEWS
 
-__all__ = ["AccountState", "Status", "read_status"]
+__all__ = ["AccountState", "LaneFigures", "Status", "lane_figures", "read_status"]
 
 EXAMPLES: Final = 5
 """Unread images that are named."""
@@ -29,8 +30,7 @@ _FACTS: Final = ("id", "trigger", "status", "started_at", "finished_at", "planne
 _RUN: Final = (*_FACTS, "present", "not_found", "failed", "listings_failed", "digest")
 
 
-@dataclass(frozen=True, slots=True)
-class AccountState:
+class AccountState(NamedTuple):
     """One account's last runs of the whole configuration.
 
     Attributes:
@@ -81,23 +81,23 @@ class Status:
 
     def document(self) -> dict[str, Any]:
         """One JSON document."""
-        keys = ("account", "stale", "last", "complete")
-        return {
+        unread = {"images": sum(self.unread.values()), "by_outcome": self.unread}
+        document = {
             "stale": self.stale,
-            "at": plain(self.at),
+            "at": self.at,
             "max_age_s": self.max_age.total_seconds(),
-            "last_run": plain(self.last),
-            "accounts": [{k: plain(getattr(a, k)) for k in keys} for a in self.accounts],
-            "lanes": list(self.lanes),
-            "oldest_reading": plain(self.oldest),
-            "unread": {"images": sum(self.unread.values()), "by_outcome": self.unread}
-            | {"examples": plain(list(self.examples))},
+            "last_run": self.last,
+            "accounts": [account._asdict() for account in self.accounts],
+            "lanes": self.lanes,
+            "oldest_reading": self.oldest,
+            "unread": unread | {"examples": self.examples},
             "queue": {"queued": self.queued, "dead": self.dead},
             "holders": [
-                {"account": h.account, "holder": h.holder, "expires": plain(h.expires)}
+                {"account": h.account, "holder": h.holder, "expires": h.expires}
                 for h in self.holders
             ],
         }
+        return plain(document)  # type: ignore[no-any-return]
 
 
 async def read_status(database: Database, at: datetime, max_age: timedelta) -> Status:
@@ -110,40 +110,34 @@ async def read_status(database: Database, at: datetime, max_age: timedelta) -> S
         for state in accounts:
             if state.last is not None:
                 of = (view.c.run_id == state.last["id"]) & (view.c.account == state.account)
-                rows = await connection.execute(select(view).where(of).order_by(view.c.region))
-                coverage += [dict(row) for row in rows.mappings()]
+                coverage += await rows(connection, select(view).where(of).order_by(view.c.region))
         unread = VIEWS["unread_images"]
         kinds = select(unread.c.outcome, func.count()).group_by(unread.c.outcome)
         by_outcome = await connection.execute(kinds.order_by(unread.c.outcome))
         counts = {row[0]: row[1] for row in by_outcome}
         identity = (unread.c.account, unread.c.region, unread.c.image_id)
         some = select(unread).order_by(unread.c.since, *identity).limit(EXAMPLES)
-        examples = [dict(row) for row in (await connection.execute(some)).mappings()]
+        examples = await rows(connection, some)
         dead = func.count(queue_items.c.dead_at)
         queue = (
             await connection.execute(select(func.count(), dead).select_from(queue_items))
         ).one()
-        oldest = await _oldest(connection)
+        i = images.c
+        where = (i.account, i.region, i.image_id)
+        read = select(*where, i.last_checked_at).where(i.state == "present")
+        oldest = await rows(connection, read.order_by(i.last_checked_at, *where).limit(1))
     return Status(
         at=at,
         max_age=max_age,
         accounts=tuple(accounts),
         lanes=tuple(coverage),
-        oldest=oldest,
+        oldest=next(iter(oldest), None),
         unread=counts,
         examples=tuple(examples),
         queued=queue[0] - queue[1],
         dead=queue[1],
         holders=tuple(held),
     )
-
-
-async def _oldest(connection: AsyncConnection) -> Mapping[str, Any] | None:
-    i = images.c
-    query = select(i.account, i.region, i.image_id, i.last_checked_at).where(i.state == "present")
-    query = query.order_by(i.last_checked_at, i.account, i.region, i.image_id).limit(1)
-    row = (await connection.execute(query)).mappings().one_or_none()
-    return dict(row) if row is not None else None
 
 
 async def _accounts(connection: AsyncConnection, limit: datetime) -> list[AccountState]:
@@ -158,19 +152,61 @@ async def _accounts(connection: AsyncConnection, limit: datetime) -> list[Accoun
         .where(runs.c.scope == "whole", runs.c.planned_at.is_not(None))
         .group_by(account, shared)
     )
-    rows = [tuple(row) for row in await connection.execute(query) if row[0] is not None]
-    newest_shared = max((row[2] for row in rows if row[1]), default=0)
+    known = [tuple(row) for row in await connection.execute(query) if row[0] is not None]
+    newest_shared = max((row[2] for row in known if row[1]), default=0)
     newest: dict[str, list[int]] = {}
-    for name, _, *ids in rows:
+    for name, _, *ids in known:
         old = newest.setdefault(name, [0, 0, 0])
         newest[name] = [max(a, b or 0) for a, b in zip(old, ids, strict=True)]
     judged = {name: ids for name, ids in newest.items() if ids[0] >= newest_shared}
     wanted = {run_id for ids in judged.values() for run_id in ids[1:]}
     found = select(*(runs.c[name] for name in _RUN)).where(runs.c.id.in_(wanted))
-    by_id = {row["id"]: dict(row) for row in (await connection.execute(found)).mappings()}
+    by_id = {row["id"]: row for row in await rows(connection, found)}
     states = []
     for name, (_, last, whole) in sorted(judged.items()):
         run = by_id.get(whole)
         stale = run is None or run["finished_at"] < limit
         states.append(AccountState(name, by_id.get(last), run, stale))
     return states
+
+
+class LaneFigures(NamedTuple):
+    """What metrics tell of a lane, judged by finished runs over all its targets.
+
+    Attributes:
+        last_success: when the newest run that read every item of it was finished.
+        planned: items of its newest finished run.
+        read: those of them that were read.
+    """
+
+    last_success: datetime | None
+    planned: int
+    read: int
+
+
+async def lane_figures(database: Database) -> dict[LaneKey, LaneFigures]:
+    """The figures of every lane that a finished run over all targets had."""
+    whole = (runs.c.scope == "whole") & runs.c.finished_at.is_not(None)
+    success = case((run_lanes.c.failed == 0, runs.c.finished_at))
+    newest = (
+        select(
+            run_lanes.c.lane_id,
+            func.max(run_lanes.c.run_id).label("run_id"),
+            func.max(success).label("success"),
+        )
+        .join(runs, runs.c.id == run_lanes.c.run_id)
+        .where(whole)
+        .group_by(run_lanes.c.lane_id)
+        .subquery()
+    )
+    last = (run_lanes.c.lane_id == newest.c.lane_id) & (run_lanes.c.run_id == newest.c.run_id)
+    read = run_lanes.c.present + run_lanes.c.not_found
+    query = (
+        select(lanes.c.account, lanes.c.region, newest.c.success, run_lanes.c.planned, read)
+        .select_from(newest)
+        .join(run_lanes, last)
+        .join(lanes, lanes.c.id == newest.c.lane_id)
+    )
+    async with database.read() as connection:
+        found = (await connection.execute(query)).all()
+    return {LaneKey(row[0], row[1]): LaneFigures(*row[2:]) for row in found}

@@ -52,24 +52,18 @@ async def prune(
     Raises:
         UnavailableError: the database cannot be reached or written.
     """
-    done: list[int] = []
     refused: list[int] = []
-    rows, batch, size = 0, [], 0
-    for run_id, digest, planned in await _due(database, before):
-        progress(f"run {run_id}")
-        if not await _intact(database, run_id):
-            refused.append(run_id)
+    batches: list[list[Any]] = [[]]
+    for run in await _due(database, before):
+        progress(f"run {run.id}")
+        if not await _intact(database, run.id):
+            refused.append(run.id)
             continue
-        batch.append((run_id, digest))
-        size += planned
-        if size >= _ROWS:
-            rows += await _delete(database, batch, before)
-            done += [run_id for run_id, _ in batch]
-            batch, size = [], 0
-    if batch:
-        rows += await _delete(database, batch, before)
-        done += [run_id for run_id, _ in batch]
-    return Pruned(tuple(done), rows, tuple(refused))
+        if sum(one.planned for one in batches[-1]) >= _ROWS:
+            batches.append([])
+        batches[-1].append(run)
+    rows = sum([await _delete(database, batch, before) for batch in batches if batch])
+    return Pruned(tuple(run.id for batch in batches for run in batch), rows, tuple(refused))
 
 
 async def _due(database: Database, before: datetime) -> Sequence[Any]:
@@ -91,12 +85,12 @@ async def _intact(database: Database, run_id: int) -> bool:
     return [block for block in sealed if block.kind == _OBSERVATIONS] == found
 
 
-async def _delete(database: Database, batch: list[tuple[int, str]], before: datetime) -> int:
-    content: dict[str, Any] = {"before": plain(before), "runs": [digest for _, digest in batch]}
+async def _delete(database: Database, batch: Sequence[Any], before: datetime) -> int:
+    content: dict[str, Any] = {"before": plain(before), "runs": [run.digest for run in batch]}
     rows = 0
     async with database.write() as connection:
-        for run_id, _ in batch:
-            statement = delete(observation_rows).where(observation_rows.c.run_id == run_id)
+        for run in batch:
+            statement = delete(observation_rows).where(observation_rows.c.run_id == run.id)
             rows += (await connection.execute(statement)).rowcount
         # The chain's end comes last: nobody who seals waits while rows are deleted.
         head = await lock_head(connection)

@@ -5,14 +5,14 @@ it, while nothing newer was read; between versions the image is `gone`, before t
 `not known`.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, case, select
+from sqlalchemy import ColumnElement, Select, case, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS
@@ -34,6 +34,7 @@ __all__ = [
     "load_lists",
     "load_versions",
     "plain",
+    "rows",
 ]
 
 Record = dict[str, Any]
@@ -89,8 +90,7 @@ async def find(
     query = select(images).where(images.c.region == region, images.c.image_id == image_id)
     if account is not None:
         query = query.where(images.c.account == account)
-    rows = await connection.execute(query.order_by(images.c.account))
-    return [dict(row) for row in rows.mappings()]
+    return await rows(connection, query.order_by(images.c.account))
 
 
 async def as_of(connection: AsyncConnection, image: Record, at: datetime) -> AsOf:
@@ -116,39 +116,44 @@ async def load_versions(connection: AsyncConnection, which: ColumnElement[bool])
         .where(which)
         .order_by(_v.image_pk, _v.valid_from)
     )
-    found = [dict(row) for row in (await connection.execute(query)).mappings()]
-    disks: defaultdict[int, list[Record]] = defaultdict(list)
-    for some in chunks([version["id"] for version in found]):
-        of = select(_d.image_version_id, *(_d[column.name] for column in DISK_COLUMNS))
-        of = of.where(_d.image_version_id.in_(some)).order_by(_d.role.desc(), _d.position)
-        for row in (await connection.execute(of)).mappings():
-            disk = dict(row)
-            disks[disk.pop("image_version_id")].append(disk)
-    for version in found:
-        version["disks"] = disks[version["id"]]
-    return found
+    disks = select(_d.image_version_id, *(_d[column.name] for column in DISK_COLUMNS))
+    disks = disks.order_by(_d.role.desc(), _d.position)
+    return await _with_parts(connection, query, "disks", disks, _d.image_version_id)
 
 
 async def load_lists(connection: AsyncConnection, which: ColumnElement[bool]) -> list[Record]:
     """Lists of members with their pins, by image and beginning."""
     query = select(member_versions).where(which).order_by(_l.image_pk, _l.valid_from)
-    rows = await connection.execute(query)
-    found = [dict(row) for row in rows.mappings()]
-    pins: defaultdict[int, list[Record]] = defaultdict(list)
     m = image_members.c
-    for some in chunks([one["id"] for one in found]):
-        of = select(m.member_version_id, m.pin, m.login_name)
-        of = of.where(m.member_version_id.in_(some)).order_by(m.member_version_id, m.position)
-        for row in await connection.execute(of):
-            pins[row.member_version_id].append({"pin": row.pin, "login_name": row.login_name})
-    for one in found:
-        one["pins"] = pins[one["id"]]
+    pins = select(m.member_version_id, m.pin, m.login_name).order_by(m.position)
+    return await _with_parts(connection, query, "pins", pins, m.member_version_id)
+
+
+async def rows(connection: AsyncConnection, query: Select[Any]) -> list[Record]:
+    """The rows of a query, by column names."""
+    return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def _with_parts(
+    connection: AsyncConnection,
+    query: Select[Any],
+    name: str,
+    parts: Select[Any],
+    key: ColumnElement[int],
+) -> list[Record]:
+    """The rows of a query, each with the list of its parts; the first column of those is `key`."""
+    found = await rows(connection, query)
+    of: dict[int, list[Record]] = {row["id"]: row.setdefault(name, []) for row in found}
+    for some in batched(of, MANY):
+        for part in await rows(connection, parts.where(key.in_(some))):
+            of[part.pop(str(key.key))].append(part)
     return found
 
 
-def chunks(keys: Sequence[int]) -> Iterator[Sequence[int]]:
+def batched(keys: Iterable[int], size: int) -> Iterator[list[int]]:
     """Keys, as many as go into one statement."""
-    return (keys[start : start + MANY] for start in range(0, len(keys), MANY))
+    rest = iter(keys)
+    return iter(lambda: list(islice(rest, size)), [])
 
 
 def plain(value: Any) -> Any:

@@ -1,21 +1,20 @@
 """What became of a run, as it is printed, logged and kept elsewhere."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 
 from collector.store.engine import Database
+from collector.store.reads import plain, rows
 from collector.store.schema import runs
 from collector.store.views import VIEWS
 
 __all__ = ["Failure", "Summary", "summarize"]
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """Items of a lane that failed in the same way."""
 
     account: str
@@ -37,8 +36,8 @@ class Summary:
     """
 
     run: Mapping[str, Any]
-    lanes: tuple[Mapping[str, Any], ...]
-    failures: tuple[Failure, ...]
+    lanes: Sequence[Mapping[str, Any]]
+    failures: Sequence[Failure]
 
     @property
     def read(self) -> int:
@@ -52,14 +51,8 @@ class Summary:
 
     def document(self) -> dict[str, Any]:
         """One JSON document: the run's columns, `lanes` and `failures`."""
-        run = {name: _plain(value) for name, value in self.run.items()}
-        lanes = [dict(lane) for lane in self.lanes]
-        return {
-            **run,
-            "coverage": self.coverage,
-            "lanes": lanes,
-            "failures": [asdict(failure) for failure in self.failures],
-        }
+        parts = {"lanes": list(self.lanes), "failures": [f._asdict() for f in self.failures]}
+        return plain({**self.run, "coverage": self.coverage, **parts})  # type: ignore[no-any-return]
 
 
 async def summarize(database: Database, run_id: int) -> Summary:
@@ -78,11 +71,6 @@ async def summarize(database: Database, run_id: int) -> Summary:
         .order_by(*kind)
     )
     async with database.read() as connection:
-        run = (await connection.execute(select(runs).where(runs.c.id == run_id))).mappings().one()
-        rows = (await connection.execute(lanes)).mappings().all()
+        (run,) = await rows(connection, select(runs).where(runs.c.id == run_id))
         found = (await connection.execute(failures)).all()
-    return Summary(dict(run), tuple(dict(r) for r in rows), tuple(Failure(*row) for row in found))
-
-
-def _plain(value: Any) -> Any:
-    return f"{value:%Y-%m-%dT%H:%M:%S.%fZ}" if isinstance(value, datetime) else value
+        return Summary(run, await rows(connection, lanes), [Failure(*row) for row in found])

@@ -111,6 +111,14 @@ def test_show_at_says_what_is_known(database, image_id, at, knowledge, code):
     assert (found["images"][0]["version"] is None) == bool(code)
 
 
+def test_show_tells_no_failure_before_it_began(database):
+    """As of a time before the first failed attempt nothing was unread."""
+    words = ("show", "cn-north-1/img-u", "--at")
+
+    assert "unread since 2026-01-01 01:00:00 UTC: denied" in run(database, *words, "2026-01-02")[1]
+    assert "unread" not in run(database, *words, "2025-12-31")[1]
+
+
 def test_show_history_tells_what_changed_in_each_version(database):
     """Every version comes with its period and what it changed, disks too."""
     found = document(database, "show", "cn-north-1/img-a", "--history", "--account", "main")
@@ -189,14 +197,14 @@ def test_changes_are_one_array_of_everything_that_changed(database):
     assert found[0]["name"] == EVIL
     code, out, _ = run(database, "changes", *DAY)
     assert code == 0
-    assert "\n5 changes from 2026-01-01 00:00:00 UTC until 2026-01-02 00:00:00 UTC\n" in out
+    assert "\nchanges from 2026-01-01 00:00:00 UTC until 2026-01-02 00:00:00 UTC: 5\n" in out
     assert set(out) - {"\n"} == {char for char in out if char.isprintable()}
 
 
 def test_without_changes_the_array_is_empty(database):
     """The default is the last 24 hours, in which nothing changed."""
     assert document(database, "changes") == []
-    assert run(database, "changes")[1].startswith("0 changes from ")
+    assert run(database, "changes")[1].endswith(": 0\n")
 
 
 def test_status_ends_with_3_when_it_is_stale(database):
