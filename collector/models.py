@@ -1,4 +1,7 @@
-"""The values that travel from source to store; frozen, and free of input and output."""
+"""The values that travel from source to store; frozen, and free of input and output.
+
+None refers to itself, so that the garbage collector need not look at them (`gc=False`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +58,7 @@ class LaneKey:
         return f"{self.account}/{self.region}"
 
 
-class Item(Struct, frozen=True):
+class Item(Struct, frozen=True, gc=False):
     """One planned image of one run, as a lane reads it from the plan."""
 
     run_id: int
@@ -64,7 +67,7 @@ class Item(Struct, frozen=True):
     image_id: str
 
 
-class Drift(Struct, frozen=True):
+class Drift(Struct, frozen=True, gc=False):
     """Something in an answer that the documentation does not know.
 
     Attributes:
@@ -78,7 +81,7 @@ class Drift(Struct, frozen=True):
     value: str | None = None
 
 
-class Normalized(Struct, frozen=True):
+class Normalized(Struct, frozen=True, gc=False):
     """One image as the tables hold it.
 
     Attributes:
@@ -96,7 +99,7 @@ class Normalized(Struct, frozen=True):
     drift: tuple[Drift, ...]
 
 
-class Members(Struct, frozen=True):
+class Members(Struct, frozen=True, gc=False):
     """Who an image is shared with, as describeImageMembers answered.
 
     Attributes:
@@ -112,7 +115,7 @@ class Members(Struct, frozen=True):
     pins: tuple[tuple[str, str | None], ...] = ()
 
 
-class Result(Struct, frozen=True):
+class Result(Struct, frozen=True, gc=False):
     """One item's outcome on its way from a lane to the writer.
 
     Attributes:

@@ -37,7 +37,9 @@ def _strict(known: Object, **others: Any) -> Any:
     """An object whose fields have their types or are absent; written as it came, keys sorted."""
     kinds = {name: _kind(field) for name, field in known.fields.items()} | others
     fields = [(name, kind, None) for name, kind in sorted(kinds.items())]
-    return msgspec.defstruct("Strict", fields, forbid_unknown_fields=True, omit_defaults=True)
+    return msgspec.defstruct(
+        "Strict", fields, forbid_unknown_fields=True, omit_defaults=True, gc=False
+    )
 
 
 _OTHERS: dict[str, Any] = {"instanceId": str, "serviceCode": str, "chargeInfo": dict[str, Any]}

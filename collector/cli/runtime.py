@@ -53,7 +53,7 @@ def run(main: Callable[[Stop], Coroutine[None, None, T]]) -> T:
         # What is imported by now stays; looking through it again and again finds nothing to free.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(10_000, 20, 20)
+        gc.set_threshold(30_000, 20, 20)
         sys.setswitchinterval(SWITCH_S)
         return await main(stop)
 

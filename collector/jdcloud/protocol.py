@@ -55,7 +55,7 @@ _SECONDS = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _decode = msgspec.json.Decoder[Any]().decode
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """One GET: the API's operation, its region, and the unencoded path and query.
 
     Attributes:
@@ -69,7 +69,7 @@ class Call(msgspec.Struct, frozen=True):
     image_id: str | None = None
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """What one attempt brought.
 
     Attributes:
@@ -199,7 +199,7 @@ def image_of(call: Call, reply: Reply, image_id: str) -> dict[str, Any] | Reply:
     )
 
 
-class _Error(msgspec.Struct, frozen=True):
+class _Error(msgspec.Struct, frozen=True, gc=False):
     """An error as it came; `code` is None unless it is an HTTP status of failure."""
 
     code: int | None
