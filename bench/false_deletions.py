@@ -35,6 +35,7 @@ account_rate_limit = 0
 max_attempts = 2
 timeout = 2.0
 fetch = "{fetch}"
+adaptive = false  # it would look for a rate at which nothing is refused, and there is none
 [log]
 level = "critical"
 [[accounts]]
