@@ -92,7 +92,7 @@ def ordinary(image: Mapping[str, Any], time_zone: ZoneInfo) -> Normalized | None
                 columns[column] = read_time(columns[column], time_zone, path)
         rest = {n: v for n, v in zip(_OTHERS, _others(found), strict=True) if v is not None}
         columns["extra"] = canonical(rest) if rest else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if b"\\u0000" in payload:  # NUL, or a text that looks like its escape
         return None

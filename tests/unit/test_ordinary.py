@@ -115,6 +115,21 @@ def test_what_is_left_to_the_careful_way(change: dict[str, Any]):
     assert ordinary({"imageId": "img-1", **change}, SHANGHAI) is None
 
 
+@pytest.mark.parametrize("levels", [62, 63, 10_000])
+def test_nesting_without_end(levels: int):
+    """Both ways end at the same depth, and neither runs out of the interpreter's stack."""
+    price: dict[str, Any] = {}
+    for _ in range(levels):
+        price = {"price": price}
+    found = ordinary({"chargeInfo": price}, SHANGHAI)
+
+    try:
+        assert found == careful({"chargeInfo": price}, SHANGHAI)
+    except NotCanonical:
+        assert found is None
+    assert (found is None) == (levels > 62)
+
+
 def test_the_payload_is_canonical_whatever_the_order_of_the_fields():
     """The text that is hashed does not depend on the order in which the API writes its fields."""
     image = dict.fromkeys(("createTime", "osVersion", "desc", "name"), "2021-01-28 16:49:05")
