@@ -53,16 +53,26 @@ def command(
     region, image_id = parse_reference(reference, where="REGION/ID")
 
     async def work(opened: "Database") -> int:
-        from collector.store import reads  # noqa: PLC0415 - slow to import
+        from msgspec.json import encode  # noqa: PLC0415 - slow to import
+
+        from collector.store import reads  # noqa: PLC0415
 
         async with opened.read() as connection:
             found = await reads.find(connection, region, image_id, account)
             show = _history if history else _as_of
             shown = [await show(connection, image, at) for image in found]
         if as_json:
-            _print_json(region, image_id, at, [document for document, _ in shown])
+            images = [
+                _record(image) | document for image, (document, _) in zip(found, shown, strict=True)
+            ]
+            told = {"region": region, "image_id": image_id, "at": at, "images": images}
+            click.echo(harmless_json(encode(reads.plain(told))))
         else:
-            click.echo("\n\n".join("\n".join(text) for _, text in shown), nl=bool(shown))
+            texts = (
+                "\n".join([_title(image), *text])
+                for image, (_, text) in zip(found, shown, strict=True)
+            )
+            click.echo("\n\n".join(texts), nl=bool(shown))
         if not found:
             of = f" of account {printable(account)}" if account else ""
             click.echo(f"collector: the database has no image {region}/{image_id}{of}", err=True)
@@ -72,30 +82,21 @@ def command(
     return read(config_path, database, work)
 
 
-def _print_json(region: str, image_id: str, at: datetime | None, images: "list[Record]") -> None:
-    import msgspec  # noqa: PLC0415 - slow to import
-
-    from collector.store.reads import plain  # noqa: PLC0415
-
-    document = {"region": region, "image_id": image_id, "at": at, "images": images}
-    click.echo(harmless_json(msgspec.json.encode(plain(document))))
-
-
 async def _as_of(
     connection: Any, image: "Record", at: datetime | None
 ) -> "tuple[Record, list[str]]":
-    """The document and the lines of an image as of a time; None: now."""
+    """What the document adds, and the lines, of an image as of a time; None: now."""
     from collector.store import reads  # noqa: PLC0415 - slow to import
 
     # The clock of who collects may be ahead of this one.
     now = max(datetime.now(UTC), image["last_checked_at"] or image["first_planned_at"])
     found = await reads.as_of(connection, image, at or now)
-    document = _record(image) | {
+    document = {
         "knowledge": found.knowledge.value,
         "version": _record(found.version) if found.version else None,
         "members": _record(found.members) if found.members else None,
     }
-    return document, [_title(image), *_lines(found, at)]
+    return document, _lines(found, at)
 
 
 def _lines(found: "AsOf", at: datetime | None) -> list[str]:
@@ -125,7 +126,7 @@ def _lines(found: "AsOf", at: datetime | None) -> list[str]:
 async def _history(
     connection: Any, image: "Record", _: datetime | None
 ) -> "tuple[Record, list[str]]":
-    """The document and the lines of an image's versions, and of what changed in each."""
+    """The same of all its versions, and of what changed in each."""
     from collector.store.changes import history  # noqa: PLC0415 - slow to import
 
     found = await history(connection, image)
@@ -138,10 +139,9 @@ async def _history(
     lists = [
         _record(one) | {"changes": changed[one["valid_from"]]["members"]} for one in found.lists
     ]
-    document = _record(image) | {"versions": versions, "members": lists}
     state = f"  {_styled(image['state'])}, last seen {moment(image['last_seen_at'])}"
     text = [line for change in found.changes for line in change_lines(change)]
-    return document, [_title(image), state, *text]
+    return {"versions": versions, "members": lists}, [state, *text]
 
 
 def _record(row: "Record") -> "Record":

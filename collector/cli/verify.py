@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from typing_extensions import override
 
 from collector.cli.options import config_option, database_option, json_option
 from collector.cli.reading import read
@@ -27,22 +26,13 @@ __all__ = ["command", "progress_line"]
 _RUN_AND_DIGEST: Final = re.compile(r"([0-9]{1,18}):([0-9a-fA-F]{64})")
 
 
-class _Expected(click.ParamType[tuple[int, str]]):
+def _kept(text: str) -> tuple[int, str]:
     """A run and its digest, as a summary or a log has them."""
-
-    name = "run_id:digest"
-
-    @override
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, str]:
-        if isinstance(value, tuple):
-            return value
-        match = _RUN_AND_DIGEST.fullmatch(str(value))
-        if match is None:
-            allowed = "RUN_ID:DIGEST, where a digest has 64 hexadecimal digits"
-            self.fail(f"found {shown(value)}; allowed: {allowed}", param, ctx)
-        return int(match[1]), match[2].lower()
+    match = _RUN_AND_DIGEST.fullmatch(text)
+    if match is None:
+        allowed = "RUN_ID:DIGEST, where a digest has 64 hexadecimal digits"
+        raise click.BadParameter(f"found {shown(text)}; allowed: {allowed}")
+    return int(match[1]), match[2].lower()
 
 
 @contextmanager
@@ -63,7 +53,7 @@ def progress_line() -> Iterator[Callable[[str], None]]:
 @click.option(
     "--expect",
     "expected",
-    type=_Expected(),
+    type=_kept,
     metavar="RUN_ID:DIGEST",
     multiple=True,
     help="A digest that was kept elsewhere: finds a chain that was rewritten whole.",
@@ -80,10 +70,9 @@ def command(
 
     async def work(opened: "Database") -> int:
         from collector.store import ledger  # noqa: PLC0415 - slow to import
-        from collector.store.verify import verify  # noqa: PLC0415
+        from collector.store.verify import Finding, verify  # noqa: PLC0415
 
-        count = 0
-        unsealed: list[Finding] = []
+        count, unsealed = 0, list[Finding]()
         last = await ledger.last(opened)
         if as_json:
             click.echo('{"findings": [', nl=False)
@@ -94,24 +83,20 @@ def command(
                     continue
                 progress("")
                 if as_json:
-                    comma = ", " if count else ""
-                    click.echo(comma + json.dumps(asdict(finding)), nl=False)
+                    click.echo((", " if count else "") + json.dumps(finding._asdict()), nl=False)
                 else:
                     _print(finding)
                 count += 1
         if as_json:
-            rest = {
-                "unsealed": [asdict(finding) for finding in unsealed],
-                "last": asdict(last) if last else None,
-                "ok": not count,
-            }
-            click.echo("], " + json.dumps(rest)[1:])
-            return Exit.FINDINGS if count else Exit.OK
-        for finding in unsealed:
-            _print(finding)
-        click.echo(f"findings: {count:,}" if count else "nothing differs")
-        if last:
-            click.echo(f"last digest: {last.run_id}:{last.digest}")
+            rest = [finding._asdict() for finding in unsealed]
+            end = {"unsealed": rest, "last": last and asdict(last), "ok": not count}
+            click.echo("], " + json.dumps(end)[1:])
+        else:
+            for finding in unsealed:
+                _print(finding)
+            click.echo(f"findings: {count:,}" if count else "nothing differs")
+            if last:
+                click.echo(f"last digest: {last.run_id}:{last.digest}")
         return Exit.FINDINGS if count else Exit.OK
 
     return read(config_path, database, work)

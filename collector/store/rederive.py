@@ -6,11 +6,10 @@ end. A change to how images are normalized needs a migration that derives stored
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -43,8 +42,7 @@ _PAGE: Final = 250
 _READINGS: Final = tuple(outcome.value for outcome in Outcome if outcome.is_reading)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing that differs from what it should be.
 
     Attributes:
@@ -103,23 +101,28 @@ async def _parents(
             yield row, children.get(row.id, [])
 
 
+class _UnderivableError(Exception):
+    """Nothing can be derived from a row, and why."""
+
+
 @lru_cache(maxsize=64)
-def _zone(name: str) -> ZoneInfo | None:
+def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (OSError, TypeError, ValueError, KeyError):
-        return None
+        raise _UnderivableError(f"its run's time zone is unknown: {shown(name)}") from None
 
 
-def _decode(row: Any) -> tuple[dict[str, Any] | None, str]:
-    """The payload as an object, or why it is none."""
+def _decode(row: Any) -> dict[str, Any]:
     try:
         if fingerprint(row.payload) != row.fingerprint:
-            return None, "the payload's SHA-256 is not its fingerprint"
+            raise _UnderivableError("the payload's SHA-256 is not its fingerprint")
         document = msgspec.json.decode(row.payload)
     except (AttributeError, ValueError) as error:
-        return None, f"the payload cannot be read: {error}"
-    return (document, "") if isinstance(document, dict) else (None, "the payload is no object")
+        raise _UnderivableError(f"the payload cannot be read: {error}") from None
+    if not isinstance(document, dict):
+        raise _UnderivableError("the payload is no object")
+    return document
 
 
 async def versions(connection: AsyncConnection) -> AsyncIterator[Finding]:
@@ -129,15 +132,12 @@ async def versions(connection: AsyncConnection) -> AsyncIterator[Finding]:
         connection, image_versions, columns, disk_attachments, "image_version_id"
     ):
         where = f"{_named(row)} from {plain(row.valid_from)}"
-        image, problem = _decode(row)
-        zone = _zone(row.time_zone)
-        if image is not None and zone is None:
-            problem = f"its run's time zone is unknown: {shown(row.time_zone)}"
-        if image is None or zone is None:
-            yield Finding("version", where, problem)
-            continue
         try:
-            derived = normalize(image, time_zone=zone)
+            image = _decode(row)
+            derived = normalize(image, time_zone=_zone(row.time_zone))
+        except _UnderivableError as error:
+            yield Finding("version", where, str(error))
+            continue
         except NotCanonical as error:
             yield Finding("version", where, f"the payload has no canonical form: {error}")
             continue
@@ -180,11 +180,11 @@ async def member_lists(connection: AsyncConnection) -> AsyncIterator[Finding]:
         connection, member_versions, columns, image_members, "member_version_id"
     ):
         where = f"{_named(row)} from {plain(row.valid_from)}"
-        result, problem = _decode(row)
-        if result is None:
-            yield Finding("members", where, problem)
+        try:
+            payload, _, pins = members(_decode(row))
+        except _UnderivableError as error:
+            yield Finding("members", where, str(error))
             continue
-        payload, _, pins = members(result)
         if payload != row.payload:
             yield Finding("members", where, "the payload is not in its canonical form")
         rows = {(m["position"], m["pin"], m["login_name"]) for m in found}
