@@ -1,12 +1,16 @@
 """Migrations: up, down, and up again on every database; the printed DDL is the same schema."""
 
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import inspect
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import create_engine, inspect, text
 
 from collector.errors import SchemaError
 from collector.store import migrate
@@ -87,3 +91,26 @@ async def test_what_an_older_program_wrote_verifies_after_the_upgrade(
         await migrate.upgrade(database)
         assert await migrate.drift(database) == []
         assert [finding async for finding in verify(database, {})] == []
+
+
+def test_the_revision_to_copy_works(tmp_path: Path) -> None:
+    """The one in migrations/README.md moves a field out of `extra`, and back."""
+    page = (Path(__file__).parents[2] / "migrations" / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    revision: dict[str, Any] = {}
+    exec(code, revision)
+    with closing(sqlite3.connect(tmp_path / "old.db")) as connection:
+        connection.executescript(FILLED["0001"])
+    engine = create_engine(f"sqlite:///{tmp_path}/old.db")
+    with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        query = text("SELECT * FROM image_versions ORDER BY id")
+        before = connection.execute(query).all()
+        revision["upgrade"]()
+        moved = [row for row in connection.execute(query).mappings() if row["instance_id"]]
+        revision["downgrade"]()
+        after = connection.execute(query).all()
+    engine.dispose()
+
+    assert [row["instance_id"] for row in moved] == ["i-1"]
+    assert "instanceId" not in moved[0]["extra"]
+    assert after == before
