@@ -118,6 +118,21 @@ async def test_every_database_answers_alike(new_database):
             assert found[heading] == rows, heading
 
 
+async def test_the_inventory_of_a_time_is_found_by_an_index(sqlite_url):
+    """No table is read from end to end, however many versions there are."""
+    queries = {
+        name: sql for name, sql in QUERIES.items() if name.startswith(("The inv", "What ch"))
+    }
+    assert len(queries) == 3
+    async with Database(sqlite_url, read_only=True) as database, database.read() as connection:
+        for name, sql in queries.items():
+            rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")
+            told = [row[-1] for row in rows]
+            assert [line for line in told if line.startswith("SCAN")] == [], name
+            indexes = {line.split(" INDEX ")[1].split()[0] for line in told if " INDEX " in line}
+            assert any(index.startswith("ix_image_versions_") for index in indexes), name
+
+
 @pytest.mark.parametrize(
     ("heading", "expected"),
     [
