@@ -138,13 +138,19 @@ async def seal_abandoned(session: Session, database: Database) -> None:
         await _close_abandoned(session, database, run_id)
 
 
-async def drain_on_stop(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
-    """Wait for some work; after a signal it has `DRAIN_S` to end by itself."""
+async def drain_on_stop(
+    stop: asyncio.Event,
+    work: Coroutine[None, None, None],
+    within_s: float = DRAIN_S,
+    stopping_now: Callable[[], None] = lambda: None,
+) -> None:
+    """Wait for some work; after a signal, which is told, it has `within_s` to end by itself."""
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            await asyncio.wait((working,), timeout=DRAIN_S)
+            stopping_now()
+            await asyncio.wait((working,), timeout=within_s)
     finally:
         working.cancel()
         stopping.cancel()

@@ -20,6 +20,7 @@ from collector.models import LaneKey, Outcome, Result
 from collector.queue import queue_of
 from collector.queue.database import DatabaseQueue
 from collector.queue.letters import Depth
+from collector.run import drain_on_stop
 from collector.session import Session, open_session
 from collector.settings import Settings
 from collector.store import migrate
@@ -89,19 +90,11 @@ class Service:
             SchemaError: the database is not at this program's revision.
         """
         watching = asyncio.ensure_future(self._watch())
-        working = asyncio.ensure_future(self._sessions())
-        stopping = asyncio.ensure_future(self.stop.wait())
         try:
-            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                self.health.stopping()
-                await asyncio.wait((working,), timeout=DRAIN_LIMIT_S)
+            await drain_on_stop(self.stop, self._sessions(), DRAIN_LIMIT_S, self.health.stopping)
         finally:
-            for task in (working, stopping, watching):
-                task.cancel()
-            await asyncio.wait((working, stopping, watching))
-        if not working.cancelled():
-            working.result()
+            watching.cancel()
+            await asyncio.wait((watching,))
 
     async def _watch(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -154,8 +147,8 @@ class Service:
                 workers.create_task(self._refresh(session))
                 for name in self._keys:
                     worker = Worker(
-                        session,
-                        name,
+                        session=session,
+                        name=name,
                         database=self.database,
                         queue=self.queue,
                         metrics=self.metrics,

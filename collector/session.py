@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -48,6 +49,7 @@ def load_credentials(settings: Settings, env: Mapping[str, str]) -> dict[str, Cr
     return found
 
 
+@dataclass(slots=True)
 class Session:
     """The parts that work together; made by `open_session`.
 
@@ -58,37 +60,25 @@ class Session:
         opening: held by whoever opens a run, or seals those that were abandoned.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        keys: Mapping[str, Credentials],
-        *,
-        client: Client,
-        leases: Leases,
-        writer: Writer,
-        group: asyncio.TaskGroup,
-        stop: asyncio.Event,
-        on_reply: OnReply | None,
-    ) -> None:
-        self.settings = settings
-        self.client = client
-        self.leases = leases
-        self.writer = writer
-        self.group = group
-        self.stop = stop
-        self.accounts: dict[str, Account] = {}
-        self.runs: set[int] = set()
-        self.opening = asyncio.Lock()
-        self._keys = keys
-        self._on_reply = on_reply
-        self._dispatchers: list[asyncio.Task[None]] = []
+    settings: Settings
+    keys: Mapping[str, Credentials]
+    client: Client
+    leases: Leases
+    writer: Writer
+    group: asyncio.TaskGroup
+    stop: asyncio.Event
+    on_reply: OnReply | None
+    accounts: dict[str, Account] = field(default_factory=dict)
+    runs: set[int] = field(default_factory=set)
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _dispatchers: list[asyncio.Task[None]] = field(default_factory=list)
 
     def serve(self, name: str, wait_s: float) -> Account:
         """Begin to serve an account whose lease was just taken; its first call waits `wait_s`."""
         effective, api = self.settings.account(name), self.settings.api
         dispatcher = Dispatcher(effective.account_rate_limit, not_before=time.monotonic() + wait_s)
         signer = Signer(
-            self._keys[name],
+            self.keys[name],
             effective.endpoint,
             scheme=api.signature,
             token_encoding=api.security_token_encoding,
@@ -104,7 +94,7 @@ class Session:
             max_attempts=api.max_attempts,
             adaptive=api.adaptive,
             stop=self.stop,
-            on_reply=self._on_reply,
+            on_reply=self.on_reply,
         )
         return self.accounts[name]
 
@@ -166,16 +156,7 @@ async def open_session(
         ):
             keeping = group.create_task(leases.keep())
             writing = group.create_task(writer.work())
-            session = Session(
-                settings,
-                keys,
-                client=client,
-                leases=leases,
-                writer=writer,
-                group=group,
-                stop=stop,
-                on_reply=on_reply,
-            )
+            session = Session(settings, keys, client, leases, writer, group, stop, on_reply)
             yield session
             session.end()
             writer.close()

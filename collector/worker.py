@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from math import ceil
@@ -55,39 +56,29 @@ RECHECK_S: Final = 60.0
 """How often the time of the last scheduled run is read again (seconds)."""
 
 
+@dataclass(kw_only=True)
 class Worker:
     """One account, from the taking of its lease to the end of the session.
 
-    Args:
+    Attributes:
         session: whose leases, writer and signal to stop it shares.
         name: of the account.
         wait: sleeps so many seconds, or until the signal.
         tried: told of each attempt to take the lease: the account, and who else holds it.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        name: str,
-        *,
-        database: Database,
-        queue: DatabaseQueue,
-        metrics: Metrics,
-        wait: Callable[[float], Awaitable[None]],
-        tried: Callable[[str, Holder | None], None],
-    ) -> None:
-        self.session = session
-        self.database = database
-        self.queue = queue
-        self.metrics = metrics
-        self.wait = wait
-        self.account: Account
-        self._name = name
-        self._tried = tried
-        self._pauses: dict[str, float] = {}
-        self._reopening: set[str] = set()
-        self._resting = asyncio.Lock()
-        self._read = 0
+    session: Session
+    name: str
+    database: Database
+    queue: DatabaseQueue
+    metrics: Metrics
+    wait: Callable[[float], Awaitable[None]]
+    tried: Callable[[str, Holder | None], None]
+    account: Account = field(init=False)
+    _pauses: dict[str, float] = field(default_factory=dict)
+    _reopening: set[str] = field(default_factory=set)
+    _resting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _read: int = 0
 
     async def work(self) -> None:
         """Wait for the lease, then serve until stopped."""
@@ -95,14 +86,14 @@ class Worker:
         wait_s = await self._take()
         if wait_s is None:
             return
-        with log.bound(account=self._name):
+        with log.bound(account=self.name):
             log.get_logger().info("account_taken", first_call_in_s=round(wait_s, 1))
-            self.account = session.serve(self._name, wait_s)
+            self.account = session.serve(self.name, wait_s)
             async with session.opening:
                 await seal_abandoned(session, self.database)
-            await self.queue.begin(self._name)
+            await self.queue.begin(self.name)
             every_s = session.settings.schedule.every
-            has_targets = any(one.account == self._name for one in session.settings.targets)
+            has_targets = any(one.account == self.name for one in session.settings.targets)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._serve_queue())
                 if every_s and has_targets:
@@ -110,8 +101,8 @@ class Worker:
 
     async def _take(self) -> float | None:
         while not self.session.stop.is_set():
-            taken = await self.session.leases.take(self._name)
-            self._tried(self._name, taken if isinstance(taken, Holder) else None)
+            taken = await self.session.leases.take(self.name)
+            self.tried(self.name, taken if isinstance(taken, Holder) else None)
             if not isinstance(taken, Holder):
                 return taken
             await self.wait(LEASE_POLL_S * _uniform(0.7, 1.3))
@@ -127,13 +118,13 @@ class Worker:
 
     async def due(self, run_id: int = 0) -> list[LaneKey]:
         """The lanes that are open and have something that the run did not have."""
-        keys = await self.queue.due(self._name, run_id)
+        keys = await self.queue.due(self.name, run_id)
         return [key for key in keys if self.account.is_open(self.account.lane(key.region))]
 
     async def _serve_schedule(self, every_s: float) -> None:
         jitter_s = every_s * _uniform(0.0, 0.1)
         while not self.session.stop.is_set():
-            last = await plan.last_whole(self.database, self._name)
+            last = await plan.last_whole(self.database, self.name)
             wait_s = 0.0
             if last is not None and last[1]:
                 wait_s = every_s + jitter_s - (datetime.now(UTC) - last[0]).total_seconds()
@@ -147,7 +138,7 @@ class Worker:
 
     async def _whole_run(self) -> None:
         settings = self.session.settings
-        opening = Sources.of(settings, Selection(accounts=(self._name,)), sys.stdin.buffer)
+        opening = Sources.of(settings, Selection(accounts=(self.name,)), sys.stdin.buffer)
         try:  # in a thread: files of ids may be long
             sources = await asyncio.to_thread(opening.__enter__)
         except CollectorError as error:
@@ -157,7 +148,7 @@ class Worker:
         try:
             for lane in self.account.lanes.values():
                 lane.reopen()
-            order = Order(sources, trigger="schedule", account=self._name)
+            order = Order(sources, trigger="schedule", account=self.name)
             collected = await work(self.session, self.database, order)
         finally:
             opening.__exit__(None, None, None)

@@ -17,7 +17,7 @@ from collector.cli.options import (
     json_option,
     settings_of,
 )
-from collector.cli.reading import unless_stopped
+from collector.cli.reading import at_head, unless_stopped
 from collector.cli.verify import progress_line
 from collector.errors import Exit, UsageError
 from collector.text import passwords_of, printable
@@ -147,12 +147,9 @@ def prune(
 
 
 async def _prune(url: str, before: datetime, *, as_json: bool) -> int:
-    from collector.store import migrate  # noqa: PLC0415 - slow to import
-    from collector.store.engine import Database  # noqa: PLC0415
-    from collector.store.prune import prune as prune_observations  # noqa: PLC0415
+    from collector.store.prune import prune as prune_observations  # noqa: PLC0415 - slow to import
 
-    async with Database(url) as database:
-        await migrate.require_head(database)
+    async with at_head(url) as database:
         with progress_line() as progress:
             pruned = await prune_observations(database, before, progress=progress)
     if as_json:

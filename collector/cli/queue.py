@@ -13,6 +13,7 @@ import click
 
 from collector.cli import runtime
 from collector.cli.options import config_option, json_option, settings_of
+from collector.cli.reading import at_head
 from collector.errors import Exit, UsageError
 from collector.settings import Settings
 from collector.sources import Selection, Sources
@@ -83,12 +84,9 @@ def status(config_path: Path | None, *, as_json: bool) -> None:
 
 async def _status(settings: Settings, *, as_json: bool) -> None:
     from collector.queue import queue_of  # noqa: PLC0415
-    from collector.store import migrate  # noqa: PLC0415
-    from collector.store.engine import Database  # noqa: PLC0415
     from collector.store.leases import holders  # noqa: PLC0415
 
-    async with Database(settings.database.url, read_only=True) as database:
-        await migrate.require_head(database)
+    async with at_head(settings.database.url, read_only=True) as database:
         queue = queue_of(settings, database)
         try:
             lanes = await queue.depths()
@@ -125,11 +123,8 @@ def failed(config_path: Path | None, *, as_json: bool) -> None:
 
 async def _failed(settings: Settings, *, as_json: bool) -> None:
     from collector.queue.letters import dead_letters  # noqa: PLC0415
-    from collector.store import migrate  # noqa: PLC0415
-    from collector.store.engine import Database  # noqa: PLC0415
 
-    async with Database(settings.database.url, read_only=True) as database:
-        await migrate.require_head(database)
+    async with at_head(settings.database.url, read_only=True) as database:
         async for letter in dead_letters(database):
             click.echo(json.dumps(letter, default=_time) if as_json else _line(letter))
 
@@ -172,9 +167,6 @@ def retry(
 
 async def _retry(settings: Settings, ids: tuple[str, ...] | None, account: str | None) -> int:
     from collector.queue.letters import retry as take_back  # noqa: PLC0415
-    from collector.store import migrate  # noqa: PLC0415
-    from collector.store.engine import Database  # noqa: PLC0415
 
-    async with Database(settings.database.url) as database:
-        await migrate.require_head(database)
+    async with at_head(settings.database.url) as database:
         return await take_back(database, ids, account)

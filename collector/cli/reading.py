@@ -1,7 +1,8 @@
 """Runs a command that only reads: nothing but a database, opened read-only and at head."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from collector.cli.options import database_of
 if TYPE_CHECKING:
     from collector.store.engine import Database
 
-__all__ = ["read", "unless_stopped"]
+__all__ = ["at_head", "read", "unless_stopped"]
 
 
 def read(
@@ -33,15 +34,27 @@ def read(
 async def _read(
     stop: runtime.Stop, url: str, work: "Callable[[Database], Coroutine[Any, Any, int]]"
 ) -> int:
-    from collector.store import migrate  # noqa: PLC0415 - after the quick refusals
-    from collector.store.engine import Database  # noqa: PLC0415
-
     async def whole() -> int:
-        async with Database(url, read_only=True) as opened:
-            await migrate.require_head(opened)
+        async with at_head(url, read_only=True) as opened:
             return await work(opened)
 
     return await unless_stopped(stop, whole())
+
+
+@asynccontextmanager
+async def at_head(url: str, *, read_only: bool = False) -> "AsyncIterator[Database]":
+    """A database that is at this program's revision.
+
+    Raises:
+        SchemaError: it is not.
+        UnavailableError: it cannot be reached.
+    """
+    from collector.store import migrate  # noqa: PLC0415 - after the quick refusals
+    from collector.store.engine import Database  # noqa: PLC0415
+
+    async with Database(url, read_only=read_only) as opened:
+        await migrate.require_head(opened)
+        yield opened
 
 
 async def unless_stopped(stop: runtime.Stop, work: Coroutine[Any, Any, int]) -> int:

@@ -69,13 +69,6 @@ _LIMITLESS_SINCE: Final = 4
 _q = queue_items.c
 
 
-class _Lane:
-    """A lane that is consumed here: image id → the messages that wait with it."""
-
-    def __init__(self) -> None:
-        self.waiting: dict[str, list[AbstractIncomingMessage]] = {}
-
-
 class RabbitQueue(DatabaseQueue):
     """The queue when `[queue] url` is a broker's; one connection a session.
 
@@ -101,7 +94,8 @@ class RabbitQueue(DatabaseQueue):
         self._channels: dict[str, AbstractChannel] = {}
         self._looked: dict[str, float] = {}
         self._declared: set[LaneKey] = set()
-        self._lanes: dict[LaneKey, _Lane] = {}
+        # Of the lanes that are consumed here: image id → the messages that wait with it.
+        self._lanes: dict[LaneKey, dict[str, list[AbstractIncomingMessage]]] = {}
         self._messages: dict[tuple[int, str], list[AbstractIncomingMessage]] = {}
         self._done: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         self._bad: list[tuple[LaneKey, AbstractIncomingMessage]] = []
@@ -200,7 +194,7 @@ class RabbitQueue(DatabaseQueue):
                 _q.lane_id == lane, _q.image_id.in_(ids), _q.token.is_(None)
             )
             for image_id, deliveries, dead_at in (await connection.execute(query)).all():
-                messages = self._lanes[key].waiting.pop(image_id)
+                messages = self._lanes[key].pop(image_id)
                 if dead_at is None:
                     chosen.append((image_id, deliveries))
                     self._messages[lane, image_id] = messages
@@ -226,7 +220,7 @@ class RabbitQueue(DatabaseQueue):
         await super().give_back(run_id)
         for (lane, image_id), flight in left:
             if messages := self._messages.pop((lane, image_id), None):
-                waiting = self._lanes[flight.key].waiting.setdefault(image_id, [])
+                waiting = self._lanes[flight.key].setdefault(image_id, [])
                 waiting[:0] = messages
 
     @override
@@ -257,14 +251,15 @@ class RabbitQueue(DatabaseQueue):
             channel = await (await self._connected()).channel()
             try:
                 queue = await channel.declare_queue(self._name(key), passive=True)
+                found = queue.declaration_result
+                ready, consumers = found.message_count or 0, found.consumer_count
             except ChannelNotFoundEntity:
-                return 0
+                ready = consumers = 0
             finally:
                 await channel.close()
-        result = queue.declaration_result
-        if key in self._lanes and not result.consumer_count:
+        if key in self._lanes and not consumers:
             self._on_close()  # somebody deleted the queue, and our consumer with it
-        return int(result.message_count or 0)
+        return ready
 
     async def _connected(self) -> AbstractConnection:
         if self._connection is None:
@@ -287,18 +282,17 @@ class RabbitQueue(DatabaseQueue):
                     channel = self._channels[account]
                     name = await self._declare(channel, key)
                     queue = await channel.get_queue(name, ensure=False)
-                    self._lanes[key] = _Lane()
+                    self._lanes[key] = {}
                     await queue.consume(partial(self._receive, key))
 
     async def _receive(self, key: LaneKey, message: AbstractIncomingMessage) -> None:
         image_id = message.body.decode("utf-8", "replace")
-        lane = self._lanes.get(key)
-        if lane is None:  # the session ended meanwhile
+        if key not in self._lanes:  # the session ended meanwhile
             return
         if id_problem(image_id):
             self._bad.append((key, message))
         else:
-            lane.waiting.setdefault(image_id, []).append(message)
+            self._lanes[key].setdefault(image_id, []).append(message)
 
     async def _bury(self) -> None:
         """Put messages that are no image id among the dead letters."""
@@ -320,8 +314,8 @@ class RabbitQueue(DatabaseQueue):
 
     def _fresh(self, key: LaneKey, run_id: int) -> list[str]:
         """Ids whose messages wait and that the run did not have; the others are for the next."""
-        lane, had = self._lanes.get(key), self._had_of(key.account, run_id).items
-        return [one for one in lane.waiting if (key, one) not in had] if lane is not None else []
+        had = self._had_of(key.account, run_id).items
+        return [one for one in self._lanes.get(key, ()) if (key, one) not in had]
 
     def _acknowledge_later(self, messages: Sequence[AbstractIncomingMessage]) -> None:
         for message in messages:

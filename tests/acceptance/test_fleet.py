@@ -1,6 +1,5 @@
 """Three workers of one fleet, killed, frozen, stopped and cut off while they work."""
 
-import asyncio
 import json
 import os
 from functools import partial
@@ -25,21 +24,23 @@ def _broker():
 @pytest.mark.usefixtures("_broker")
 @pytest.mark.timeout(240)
 async def test_fleet(tmp_path, new_database):
-    """No rate is ever exceeded, no item lost, none left over, whatever happens to the workers."""
-    async with Fleet(tmp_path, new_database("postgresql"), ids=110) as fleet:
+    """No rate is ever exceeded, no item lost, none left over, whatever happens to the workers.
+
+    Leases last 6 s instead of 15, so that whoever is frozen loses them sooner.
+    """
+    async with Fleet(tmp_path, new_database("postgresql"), ids=90, lease_s=6.0) as fleet:
         await disturb(
             fleet,
             [
                 fleet.kill,
                 partial(fleet.cut, fleet.broker_proxy, 2, "broker"),
                 fleet.terminate,
-                partial(fleet.freeze, 17),
+                partial(fleet.freeze, 7),
                 partial(fleet.cut, fleet.database_proxy, 3, "database"),
             ],
-            pause_s=2,
+            pause_s=1,
         )
         await fleet.finish(120)
-        await asyncio.sleep(3)  # a queue run is sealed a moment after its last item
         found = await fleet.report()
         (tmp_path / "fleet.json").write_text(json.dumps(found))
         assert found["read"] == found["items"]
@@ -47,4 +48,4 @@ async def test_fleet(tmp_path, new_database):
         assert found["runs_not_sealed"] == 0
         assert found["worst_0.9_s_of_a_lane"] <= LANE_RATE
         assert found["worst_0.9_s_of_an_account"] <= ACCOUNT_RATE
-        assert found["requests"] < found["items"] * 1.2
+        assert found["requests"] < found["items"] * 2

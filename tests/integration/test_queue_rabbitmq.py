@@ -165,10 +165,10 @@ async def test_the_same_id_twice(settings_of, database_url):
     settings = settings_of(database_url)
     await add(settings, ["img-a", "img-a", "img-b"])
     async with worker(settings, database_url) as w:
-        await until(lambda: len(w.queue._lanes[KEY].waiting.get("img-a", ())) == 2)
+        await until(lambda: len(w.queue._lanes[KEY].get("img-a", ())) == 2)
         items = await take(w, 2)
         await add(settings, ["img-a"])
-        await until(lambda: w.queue._lanes[KEY].waiting)
+        await until(lambda: w.queue._lanes[KEY])
         await w.end(items)
         assert await w.queue.due("default", w.plan.run_id) == []
         await w.open()
@@ -232,6 +232,27 @@ async def test_lost_connection_ends_the_session(settings_of, sqlite_url):
             with pytest.raises(ExceptionGroup) as caught:
                 await asyncio.wait_for(watching, 10)
             assert caught.group_contains(UnavailableError)
+
+
+async def test_deleted_queue_ends_the_session(settings_of, broker, sqlite_url):
+    """A consumer whose queue was deleted hears nothing: the next look at the depths tells."""
+    settings = settings_of(sqlite_url)
+    async with worker(settings, sqlite_url) as w:
+        await add(settings, ["img-a"])
+        await take(w, 1)
+        watching = asyncio.create_task(w.queue.watch())
+        async with await aio_pika.connect(URL) as connection:
+            channel = await connection.channel()
+            await channel.queue_delete(f"{broker}.{KEY.account}.{KEY.region}")
+
+        async def told():
+            await w.queue.depths()
+            return watching.done()
+
+        await until(told)
+        with pytest.raises(ExceptionGroup) as caught:
+            await watching
+        assert caught.group_contains(UnavailableError)
 
 
 async def test_unreachable_broker(settings_of, sqlite_url):

@@ -36,10 +36,19 @@ BROKER = "amqp://guest:guest@127.0.0.1:5672/"
 
 
 class Fleet:
-    """The workers, and the means to disturb them."""
+    """The workers, and the means to disturb them.
 
-    def __init__(self, directory: Path, database: str, ids: int) -> None:
+    Args:
+        directory: for the configuration and the workers' logs.
+        database: its URL; at head.
+        ids: images of each lane.
+        lease_s: how long a lease lasts; renewing and sending keep their shares of it.
+    """
+
+    def __init__(self, directory: Path, database: str, ids: int, *, lease_s: float = 15.0) -> None:
         self.directory = directory
+        times = {"TTL_S": lease_s, "RENEW_S": lease_s / 3, "SEND_S": lease_s * 0.8}
+        self._entry = f"from collector.store import leases; vars(leases).update({times}); {ENTRY}"
         self.ids = [f"img-{n:06}" for n in range(ids)]
         self.events: list[tuple[float, str]] = []
         self.handovers: dict[str, float] = {}
@@ -114,7 +123,7 @@ class Fleet:
         clean = {name: text for name, text in os.environ.items() if not name.startswith("COLLEC")}
         with (self.directory / f"worker-{number}.log").open("a") as log:
             self._workers[number] = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", ENTRY, "serve", "--config", str(self.path)),
+                *(sys.executable, "-c", self._entry, "serve", "--config", str(self.path)),
                 env=clean,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=log,
@@ -194,12 +203,17 @@ class Fleet:
         return int((await rows(self._database, query))[0][0])
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait until every item is read and nothing is left in table or broker."""
+        """Wait until all is read and sealed, and nothing is left in table or broker."""
         everything = len(self.ids) * len(REGIONS) * len(ACCOUNTS)
         async with asyncio.timeout(timeout_s):
-            while await self.read() < everything or await self.left():  # noqa: ASYNC110
+            while await self.read() < everything or await self.left() or await self._unsealed():  # noqa: ASYNC110
                 await asyncio.sleep(0.3)
         self.note("finished")
+
+    async def _unsealed(self) -> int:
+        """Runs without a digest; a queue run is sealed a moment after its last item."""
+        unsealed = "SELECT count(*) FROM runs WHERE digest IS NULL"
+        return int((await rows(self._database, unsealed))[0][0])
 
     async def left(self) -> int:
         """What is in the queue still: in the table, and ready in the broker."""
@@ -218,14 +232,13 @@ class Fleet:
         )
         duplicates = (await rows(self._database, twice))[0][0]
         outcomes = "SELECT outcome, count(*) FROM observation_rows GROUP BY 1 ORDER BY 1"
-        unsealed = "SELECT count(*) FROM runs WHERE digest IS NULL"
         found = {
             "items": len(self.ids) * len(REGIONS) * len(ACCOUNTS),
             "read": await self.read(),
             "requests": self.simulator.requests.total(),
             "read_more_than_once": duplicates,
             "observations": dict(await rows(self._database, outcomes)),
-            "runs_not_sealed": (await rows(self._database, unsealed))[0][0],
+            "runs_not_sealed": await self._unsealed(),
             "left_in_queue": await self.left(),
         }
         keys = [f"key-{name}" for name in ACCOUNTS]
