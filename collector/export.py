@@ -6,7 +6,6 @@ would run as a formula gets a leading `'`; JSON lines and Parquet are exact.
 """
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -20,7 +19,7 @@ from collector.store.schema import metadata
 from collector.store.stream import pages
 from collector.store.types import UtcDateTime
 from collector.store.views import VIEWS
-from collector.text import harmless_json, shown
+from collector.text import harmless_json, nearest, shown
 
 __all__ = ["FORMATS", "NAMES", "csv_cell", "export", "named", "ordered"]
 
@@ -47,9 +46,7 @@ def named(name: str) -> Table:
     """
     table = VIEWS.get(name, metadata.tables.get(name))
     if table is None:
-        near = get_close_matches(name, NAMES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(NAMES)}"
-        raise UsageError(f"no table or view {shown(name)}; {hint}")
+        raise UsageError(f"no table or view {shown(name)}; {nearest(name, NAMES)}")
     return table
 
 

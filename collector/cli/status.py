@@ -1,7 +1,6 @@
 """`collector status`: whether the inventory is fresh and whole, for a check outside cron."""
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,11 @@ import click
 from collector.cli.differences import moment
 from collector.cli.options import age, config_option, database_option, json_option
 from collector.cli.reading import read
+from collector.cli.tables import print_rows
 from collector.errors import Exit
 from collector.text import harmless_json, printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from collector.store.engine import Database
     from collector.store.freshness import Status
 
@@ -59,8 +57,6 @@ def command(
 
 
 def _print(status: "Status") -> None:
-    from rich.console import Console  # noqa: PLC0415 - slow to import
-
     word = click.style("STALE", fg="red") if status.stale else click.style("fresh", fg="green")
     click.echo(f"{word} at {moment(status.at)}, --max-age {_age(status.max_age)}")
     if (last := status.last) is not None:
@@ -70,10 +66,21 @@ def _print(status: "Status") -> None:
         )
     elif not status.accounts:
         click.echo("there is no run of the whole configuration")
-    console = Console(file=sys.stdout, highlight=False, markup=False)
-    for table in (_accounts(status), _lanes(status)):
-        if table.row_count:
-            console.print(table)
+    if accounts := list(_accounts(status)):
+        print_rows(("account", "last complete run", "age", "", "held by"), accounts)
+    counts = ("planned", "present", "not_found", "failed")
+    if status.lanes:
+        print_rows(
+            ("account", "region", "run", "planned", "present", "not found", "failed", "read"),
+            (
+                (
+                    *(lane["account"], lane["region"], str(lane["run_id"])),
+                    *(f"{lane[name]:,}" for name in counts),
+                    f"{lane['coverage']:.1%}",
+                )
+                for lane in status.lanes
+            ),
+        )
     if status.oldest is not None:
         oldest, read_at = status.oldest, status.oldest["last_checked_at"]
         click.echo(f"oldest reading: {moment(read_at)}, {_where(oldest)}")
@@ -84,39 +91,18 @@ def _print(status: "Status") -> None:
     click.echo(f"queue: {status.queued:,} waiting or in flight, {status.dead:,} dead letters")
 
 
-def _accounts(status: "Status") -> "Table":
+def _accounts(status: "Status") -> Iterator[tuple[object, ...]]:
     from rich.text import Text  # noqa: PLC0415 - slow to import
 
-    table = _table("account", "last complete run", "age", "", "held by")
-    held = {holder.account: Text(printable(holder.holder)) for holder in status.holders}
-    known = {account.account for account in status.accounts}
+    held = {holder.account: holder.holder for holder in status.holders}
     for account in status.accounts:
         run = account.complete
         when = f"{run['id']}, {moment(run['finished_at'])}" if run else "never"
         age = _age(status.at - run["finished_at"]) if run else ""
         word = Text("stale", "red") if account.stale else Text("fresh", "green")
-        table.add_row(account.account, when, age, word, held.get(account.account, ""))
-    for name in sorted(set(held) - known):
-        table.add_row(name, "", "", "", held[name])
-    return table
-
-
-def _lanes(status: "Status") -> "Table":
-    table = _table("account", "region", "run", "planned", "present", "not found", "failed", "read")
-    for lane in status.lanes:
-        counts = (f"{lane[n]:,}" for n in ("planned", "present", "not_found", "failed"))
-        share = f"{lane['coverage']:.1%}"
-        table.add_row(lane["account"], lane["region"], str(lane["run_id"]), *counts, share)
-    return table
-
-
-def _table(*names: str) -> "Table":
-    from rich.table import Table  # noqa: PLC0415 - slow to import
-
-    table = Table(*names, box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in table.columns[2:]:
-        column.overflow = "fold"
-    return table
+        yield account.account, when, age, word, held.pop(account.account, "")
+    for name in sorted(held):
+        yield name, "", "", "", held[name]
 
 
 def _where(image: Mapping[str, Any]) -> str:

@@ -101,7 +101,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
     """A misspelt name names the one that was meant; a strange one names all."""
     with pytest.raises(UsageError, match=r"'curent_images'; did you mean current_images\?"):
         named("curent_images")
-    with pytest.raises(UsageError, match="there are: current_disks, current_images"):
+    with pytest.raises(UsageError, match="allowed: current_disks, current_images"):
         named("; drop table images")
 
 
