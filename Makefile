@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help install demo test lint types migrations docs bench chaos lock clean
+.PHONY: help install demo test lint types migrations docs bench chaos coverage mutants lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,16 @@ bench: $(READY)  ## throughput, rate, memory, against named peers in the same ru
 
 chaos: $(READY)  ## the long form of the fault matrix (20 minutes)
 	COLLECTOR_CHAOS=1 $(BIN)/pytest -m 'chaos or not chaos' tests/faults
+
+coverage: $(READY)  ## the branches that the whole suite takes, processes included
+	$(BIN)/coverage run -m pytest -n auto --dist loadgroup --timeout 600
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+mutants: $(READY)  ## mutation testing of what must not be wrong (an hour)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group mutants
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
 
 lock:  ## resolve requirements-dev.txt anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 __all__ = [
+    "counted",
     "harmless_json",
     "nearest",
     "passwords_of",
@@ -108,6 +109,11 @@ def shown(value: object, limit: int = 80) -> str:
         case _:
             text = str(value)
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, which gets an `s` unless it is one."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from collector.cli.options import config_option, json_option, settings_of
 from collector.errors import CollectorError, Exit
 from collector.settings import Settings
 from collector.sources import Selection, Sources
-from collector.text import printable, scrub
+from collector.text import counted, printable, scrub
 
 if TYPE_CHECKING:
     from collector.jdcloud.credentials import Credentials
@@ -109,12 +109,11 @@ async def _checks(settings: Settings, *, offline: bool) -> AsyncIterator[Finding
 def _configuration(settings: Settings) -> Iterator[Finding]:
     for warning in settings.warnings:
         yield Finding("configuration", "warn", warning)
-    counts = f"{len(settings.accounts)} accounts, {len(settings.targets)} targets"
+    counts = f"{counted(len(settings.accounts), 'account')}, "
+    counts += counted(len(settings.targets), "target")
     try:
-        with Sources.of(settings, Selection(), sys.stdin.buffer) as sources:
-            yield Finding(
-                "configuration", "ok", f"{settings.path}: {counts}, {len(sources.keys)} lanes"
-            )
+        with Sources.of(settings, Selection(), sys.stdin.buffer):
+            yield Finding("configuration", "ok", f"{settings.path}: {counts}")
     except CollectorError as error:
         yield _failed("configuration", error)
 
@@ -156,7 +155,7 @@ async def _queue(settings: Settings, database: "Database", *, exists: bool) -> F
     except CollectorError as error:
         return _failed("queue", error)
     ready, dead = sum(depth.ready for depth in depths), sum(depth.failed for depth in depths)
-    message = f"reachable, {ready:,} ready, {dead:,} dead letters"
+    message = f"reachable, {ready:,} ready, {counted(dead, 'dead letter')}"
     return Finding("queue", "warn" if dead else "ok", message)
 
 

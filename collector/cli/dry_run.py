@@ -16,6 +16,7 @@ from collector.sources import ListingError, Sources, list_ids
 from collector.store import migrate, plan
 from collector.store.engine import Database
 from collector.store.writes import Tally
+from collector.text import counted
 
 __all__ = ["plan_of", "print_plan"]
 
@@ -42,6 +43,7 @@ async def plan_of(settings: Settings, sources: Sources) -> dict[str, Any]:
     return {
         "items": items,
         "fetch": settings.api.fetch,
+        "members": settings.api.members,
         "calls": {fetch: sum(lane["calls"][fetch] for lane in lanes) for fetch in etas},
         "eta_s": etas,
         "stores": {"observations": items, "versions_at_most": items},
@@ -51,12 +53,14 @@ async def plan_of(settings: Settings, sources: Sources) -> dict[str, Any]:
 
 
 def _lane(settings: Settings, key: LaneKey, items: int) -> dict[str, Any]:
+    # Which of them are private is known when they are read: at most all.
+    members = items if settings.api.members else 0
     return {
         "account": key.account,
         "region": key.region,
         "items": items,
         "rate_limit": settings.account(key.account).rate_limit,
-        "calls": {"single": items, "batch": math.ceil(items / BATCH_IDS)},
+        "calls": {"single": items + members, "batch": math.ceil(items / BATCH_IDS) + members},
     }
 
 
@@ -102,14 +106,15 @@ def print_plan(plan: dict[str, Any]) -> None:
     for lane in plan["lanes"]:
         name = f"{lane['account']}/{lane['region']}"
         calls = ", ".join(f"{n:,} {fetch}" for fetch, n in lane["calls"].items())
-        click.echo(f"{name}: {lane['items']:,} images; calls: {calls}")
+        click.echo(f"{name}: {counted(lane['items'], 'image')}; calls: {calls}")
     for line in plan["listings_failed"]:
         click.echo(f"listing failed: {line}", err=True)
+    most = "at most " if plan["members"] else ""
     for fetch, calls in plan["calls"].items():
         chosen = "  (configured)" if fetch == plan["fetch"] else ""
-        click.echo(f"fetch = {fetch!r}: {calls:,} calls, about {plan['eta_s'][fetch]:,} s{chosen}")
+        click.echo(f"fetch = {fetch!r}: {most}{calls:,} calls, {plan['eta_s'][fetch]:,} s{chosen}")
     stores = plan["stores"]
     click.echo(
-        f"stores {stores['observations']:,} observations, and a version for each image that is new "
-        f"or changed; nothing was written"
+        f"stores {counted(stores['observations'], 'observation')}, and a version for each image"
+        " that is new or changed; nothing was written"
     )

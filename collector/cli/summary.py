@@ -7,7 +7,7 @@ import click
 
 from collector.run import Collected
 from collector.store.summary import Summary
-from collector.text import printable
+from collector.text import counted, printable
 
 __all__ = ["one_line", "show"]
 
@@ -35,7 +35,7 @@ def one_line(collected: Collected) -> str:
         f"({summary.coverage:.1%})"
     )
     if run["listings_failed"]:
-        line += f", {run['listings_failed']} listings failed"
+        line += f", {counted(run['listings_failed'], 'listing')} failed"
     if summary.failures:
         worst = max(summary.failures, key=lambda failure: failure.items)
         line += f"; most: {worst.items:,} {worst.outcome} in {worst.account}/{worst.region}"
@@ -52,7 +52,8 @@ def _table(summary: Summary) -> None:
     console = Console(file=sys.stdout, highlight=False)
     seconds = (run["finished_at"] - run["started_at"]).total_seconds()
     rate = (
-        f"{run['requests']:,} requests ({run['retries']:,} retries, {run['throttled']:,} throttled)"
+        f"{counted(run['requests'], 'request')}"
+        f" ({run['retries']:,} repeated, {run['throttled']:,} throttled)"
     )
     console.print(f"Run {run['id']}: [bold]{run['status']}[/bold] in {seconds:.1f} s, {rate}")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -77,7 +78,7 @@ def _table(summary: Summary) -> None:
         text.append(f": {printable(reason)}" if reason else "")
         console.print(text, soft_wrap=True)
     if run["listings_failed"]:
-        console.print(f"  [red]{run['listings_failed']} listings failed[/red]")
-    news = f"{run['new_versions']:,} new versions, {run['unchanged']:,} unchanged"
+        console.print(f"  [red]{counted(run['listings_failed'], 'listing')} failed[/red]")
+    news = f"{counted(run['new_versions'], 'new version')}, {run['unchanged']:,} unchanged"
     sealed = f"digest {run['digest']}" if run["digest"] else "not sealed: it can be resumed"
     console.print(f"{news}; {sealed}", soft_wrap=True)

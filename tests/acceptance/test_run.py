@@ -112,7 +112,7 @@ def test_quiet_says_nothing_when_all_is_well(site: Site, simulator: Simulator) -
     ended = site.run("run", "--quiet")
     assert (ended.code, ended.out) == (3, "")
     (line,) = ended.err.splitlines()
-    assert "listings failed" in line
+    assert "listing failed" in line
     assert "listing failed: denied" in line
     simulator.faults = Faults.parse("401=1")
     ended = site.run("run", "--quiet")
@@ -287,8 +287,8 @@ def test_two_first_runs_at_once_share_one_database(site: Site) -> None:
     """Both find none and create it; one works, the other is refused, neither fails."""
     for _ in range(3):
         with site.running("run", "--quiet") as one, site.running("run", "--quiet") as two:
-            codes = sorted((site.end(one).code, site.end(two).code))
-        assert codes in ([0, 75], [0, 0])
+            ended = sorted((site.end(one), site.end(two)), key=lambda end: end.code)
+        assert [end.code for end in ended] in ([0, 75], [0, 0]), ended
         check_database(site)
         site.database.unlink()
 
@@ -548,6 +548,10 @@ def test_a_dry_run_calls_and_writes_nothing(site: Site, simulator: Simulator) ->
     assert (plan["items"], plan["calls"]) == (2, {"single": 2, "batch": 2})
     assert not site.database.exists()
     assert not simulator.requests
+    site.configure('region = "cn-north-1"\nimages = ["img-1"]', members=True)
+    told = site.run("run", "--dry-run").out
+    assert "fetch = 'single': at most 2 calls" in told, told  # whether it is private is not known
+    site.configure('region = "cn-north-1"\ndiscover = ["private"]')
     ended = site.run("run", "--dry-run", "--json")
     assert ended.document["items"] == len(ids(simulator, "cn-north-1", "private"))
     assert set(simulator.requests) == {"describeImages"}
