@@ -460,7 +460,8 @@ def test_no_fault_looks_like_a_deletion(tmp_path: Path) -> None:
             simulator.faults = Faults.parse(spec)
             fetch = ("single", "batch")[number % 2]
             site.configure(*EVERYWHERE, fetch=fetch, max_attempts=2, timeout=2.0, adaptive=False)
-            assert site.run("run", "--quiet", "--fresh").code in (3, 77)
+            # 0: where few calls are made, none of them may have met a fault.
+            assert site.run("run", "--quiet", "--fresh").code in (0, 3, 77)
             assert site.column("SELECT count(*) FROM images WHERE state = 'gone'") == [0]
             assert site.sql(versions) == truth
             run = site.column("SELECT max(id) FROM runs")[0]
