@@ -141,16 +141,16 @@ async def seal_abandoned(session: Session, database: Database) -> None:
 async def drain_on_stop(
     stop: asyncio.Event,
     work: Coroutine[None, None, None],
-    within_s: float = DRAIN_S,
+    within_s: float | None = None,
     stopping_now: Callable[[], None] = lambda: None,
 ) -> None:
-    """Wait for some work; after a signal, which is told, it has `within_s` to end by itself."""
+    """Wait for some work; after a signal, which is told, it has `within_s` (`DRAIN_S`) to end by itself."""
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             stopping_now()
-            await asyncio.wait((working,), timeout=within_s)
+            await asyncio.wait((working,), timeout=DRAIN_S if within_s is None else within_s)
     finally:
         working.cancel()
         stopping.cancel()
