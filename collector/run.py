@@ -144,7 +144,14 @@ async def drain_on_stop(
     within_s: float | None = None,
     stopping_now: Callable[[], None] = lambda: None,
 ) -> None:
-    """Wait for some work; after a signal, which is told, it has `within_s` (`DRAIN_S`) to end by itself."""
+    """Wait for some work; after a signal, which is told, it has a while to end by itself.
+
+    Args:
+        stop: set by a signal.
+        work: what to wait for.
+        within_s: how long it then has (seconds); None is `DRAIN_S`.
+        stopping_now: told of the signal.
+    """
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
