@@ -51,6 +51,22 @@ def test_what_is_added_waits_once(site: Site) -> None:
     assert document["holders"] == []
 
 
+def test_an_empty_queue_and_who_holds_an_account(site: Site) -> None:
+    """Nothing waits, and somebody is at work: both commands that tell of it name the process."""
+    assert site.run("db", "upgrade").code == 0
+    with closing(sqlite3.connect(site.database)) as connection, connection:
+        connection.execute(
+            "INSERT INTO leases (name, account, holder, boot_id, pid, pid_started, token, expires,"
+            " free_at) VALUES ('ak:1', 'default', 'far away, pid 7', 'b', 7, 7, 1,"
+            " '2999-01-01 00:00:00.000000', '2000-01-01 00:00:00.000000')"
+        )
+    assert site.run("queue", "status").out.splitlines() == [
+        "the queue is empty",
+        "default is held by far away, pid 7",
+    ]
+    assert "far away, pid 7" in site.run("status").out
+
+
 def test_dead_letters_are_listed_and_taken_back(site: Site) -> None:
     """Each with its last error; by id, by REGION/ID, or all; an unknown one is 1."""
     ids = [f"cn-north-1/{name}" for name in "abcd"]
