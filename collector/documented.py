@@ -13,17 +13,27 @@ __all__ = ["CLOUD", "DISK", "IMAGE", "INT64", "LOCAL", "Field", "Object", "read_
 INT64 = range(-(2**63), 2**63)
 """What a column of whole numbers holds."""
 
+_ARCHITECTURES = {"x86_64", "i386", "arm64"}
 _PLATFORMS = {"Ubuntu", "CentOS", "Windows Server", "Other Linux", "Other Windows"}
 _SOURCES = {"public", "thirdparty", "private", "shared", "community"}
+_STATUSES = {"pending", "ready", "deleting", "error"}
 _PERMISSIONS = {"all", "specifiedUsers", "ownerOnly"}
 _DISK_TYPES = {"ssd.gp1", "ssd.io1", "hdd.std1", "ssd", "premium-hdd"}
 
 
 class Field(NamedTuple):
-    """A field with a column: the type the column has, and its documented values if it has such."""
+    """A field with a column: what the column is called, holds and means.
+
+    Attributes:
+        kind: the type of its values; `datetime` is a text in JSON.
+        doc: what stands in the data dictionary.
+        allowed: the documented values, if it has such.
+        documented: whether the field is; another one has its column all the same.
+    """
 
     column: str
     kind: type[Any]
+    doc: str
     allowed: set[str] | None = None
     documented: bool = True
 
@@ -37,48 +47,56 @@ class Object(NamedTuple):
 
 IMAGE = Object(
     {
-        "name": Field("name", str),
-        "platform": Field("platform", str, _PLATFORMS),
-        "osVersion": Field("os_version", str),
-        "architecture": Field("architecture", str, {"x86_64", "i386", "arm64"}),
-        "systemDiskSizeGB": Field("system_disk_size_gb", int),
-        "imageSource": Field("image_source", str, _SOURCES),
-        "osType": Field("os_type", str, {"windows", "linux"}),
-        "status": Field("status", str, {"pending", "ready", "deleting", "error"}),
-        "createTime": Field("create_time", datetime),
-        "sizeMB": Field("size_mb", int),
-        "desc": Field("description", str),
-        "ownerPin": Field("owner_pin", str),
-        "launchPermission": Field("launch_permission", str, _PERMISSIONS),
-        "snapshotId": Field("snapshot_id", str),
-        "rootDeviceType": Field("root_device_type", str, {"localDisk", "cloudDisk"}),
-        "progress": Field("progress", str),
-        "offline": Field("offline", bool),
-        "uefiSupport": Field("uefi_support", bool, documented=False),
-        "imported": Field("imported", bool),
-        "bootMode": Field("boot_mode", str, {"bios", "uefi"}),
-        "expiredTime": Field("expired_time", datetime),
-        "loginName": Field("login_name", str),
+        "name": Field("name", str, "Image name."),
+        "platform": Field("platform", str, "Operating system platform.", _PLATFORMS),
+        "osVersion": Field("os_version", str, "Operating system version."),
+        "architecture": Field("architecture", str, "x86_64, i386, arm64.", _ARCHITECTURES),
+        "systemDiskSizeGB": Field("system_disk_size_gb", int, "Declared system disk size (GiB)."),
+        "imageSource": Field(
+            "image_source", str, "public, thirdparty, private, shared, community.", _SOURCES
+        ),
+        "osType": Field("os_type", str, "windows or linux.", {"windows", "linux"}),
+        "status": Field("status", str, "pending, ready, deleting, error.", _STATUSES),
+        "createTime": Field("create_time", datetime, "Creation time, read in the configured zone."),
+        "sizeMB": Field("size_mb", int, "Size of the image file (MiB)."),
+        "desc": Field("description", str, "Description."),
+        "ownerPin": Field("owner_pin", str, "PIN of the owner."),
+        "launchPermission": Field(
+            "launch_permission", str, "all, specifiedUsers, ownerOnly.", _PERMISSIONS
+        ),
+        "snapshotId": Field("snapshot_id", str, "Snapshot of the system disk."),
+        "rootDeviceType": Field(
+            "root_device_type", str, "localDisk or cloudDisk.", {"localDisk", "cloudDisk"}
+        ),
+        "progress": Field("progress", str, "Progress of copying or converting (per cent, text)."),
+        "offline": Field("offline", bool, "Taken off line (official and market images)."),
+        "uefiSupport": Field("uefi_support", bool, "Boots by UEFI.", documented=False),
+        "imported": Field("imported", bool, "Imported by the user."),
+        "bootMode": Field("boot_mode", str, "bios or uefi.", {"bios", "uefi"}),
+        "expiredTime": Field(
+            "expired_time", datetime, "When it expires; NULL is never or not said."
+        ),
+        "loginName": Field("login_name", str, "Login name."),
     },
     {"imageId", "systemDisk", "dataDisks", "serviceCode", "instanceId", "chargeInfo"},
 )
 
 DISK = Object(
     {
-        "deviceName": Field("device_name", str),
-        "diskCategory": Field("disk_category", str, {"local", "cloud"}),
-        "autoDelete": Field("auto_delete", bool),
+        "deviceName": Field("device_name", str, "Logical device, such as vdb."),
+        "diskCategory": Field("disk_category", str, "local or cloud.", {"local", "cloud"}),
+        "autoDelete": Field("auto_delete", bool, "Deleted with its instance."),
     },
     {"cloudDisk", "localDisk", "status"},
 )
 CLOUD = Object(
     {
-        "diskType": Field("disk_type", str, _DISK_TYPES),
-        "diskSizeGB": Field("disk_size_gb", int),
-        "iops": Field("iops", int),
-        "throughput": Field("throughput", int),
-        "snapshotId": Field("snapshot_id", str),
-        "encrypted": Field("encrypted", bool),
+        "diskType": Field("disk_type", str, "ssd.gp1, ssd.io1, hdd.std1 …", _DISK_TYPES),
+        "diskSizeGB": Field("disk_size_gb", int, "Size (GiB)."),
+        "iops": Field("iops", int, "IOPS in effect."),
+        "throughput": Field("throughput", int, "Throughput (MiB/s)."),
+        "snapshotId": Field("snapshot_id", str, "Snapshot the disk is made from."),
+        "encrypted": Field("encrypted", bool, "Whether the disk is encrypted."),
     },
     {
         *("diskId", "az", "name", "description", "status", "attachments", "multiAttachable"),
@@ -87,7 +105,11 @@ CLOUD = Object(
     },
 )
 LOCAL = Object(
-    {"diskType": Field("disk_type", str), "diskSizeGB": Field("disk_size_gb", int)}, set()
+    {
+        "diskType": Field("disk_type", str, "As of a cloud disk; any text."),
+        "diskSizeGB": Field("disk_size_gb", int, "Size (GiB)."),
+    },
+    set(),
 )
 
 _TIME = re.compile(

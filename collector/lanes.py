@@ -32,7 +32,6 @@ BEGUN: Final = 2_000
 """Items of a lane that are begun and not ended, those that wait for a retry included, at most."""
 
 _UNAUTHORIZED: Final = 401
-_SILENCE: Final = (Outcome.NETWORK_ERROR, Outcome.TIMEOUT)
 
 
 class AbandonedError(Exception):
@@ -84,7 +83,7 @@ class Lane:
     def ended(self, outcome: Outcome) -> None:
         """Count an item's outcome; a row of unanswered ones closes the lane."""
         self.counts[outcome] += 1
-        self._silent = self._silent + 1 if outcome in _SILENCE else 0
+        self._silent = self._silent + 1 if outcome.is_silence else 0
         self.given_up = self.given_up or self._silent >= GIVE_UP_AFTER
 
     def leave(self, items: Sequence[Item]) -> None:

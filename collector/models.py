@@ -45,6 +45,11 @@ class Outcome(StrEnum):
         """Whether the API told us something about the image itself."""
         return self in (Outcome.PRESENT, Outcome.NOT_FOUND)
 
+    @property
+    def is_silence(self) -> bool:
+        """Whether no answer came at all."""
+        return self in (Outcome.NETWORK_ERROR, Outcome.TIMEOUT)
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class LaneKey:

@@ -151,7 +151,7 @@ class _Reader:
                     continue
                 rest[key] = value
                 continue
-            column, kind, allowed, documented = field
+            column, kind, _, allowed, documented = field
             if not documented:
                 self.note(path + key, value)
             if type(value) is kind and (

@@ -1,7 +1,7 @@
 """One collection: plan or resume, work through the lanes, finish, seal."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from collector import __version__, log
 from collector.errors import Exit
 from collector.fetch import split_batches
 from collector.jdcloud.credentials import Credentials
-from collector.lanes import AbandonedError, Account
+from collector.lanes import Account
 from collector.metrics import Metrics
 from collector.models import Item, LaneKey, Outcome
 from collector.session import Session, open_session
@@ -108,9 +108,7 @@ async def collect(
     async with open_session(
         settings, database, wanted, stop=stop, committed=committed, on_reply=on_reply
     ) as session:
-        wait_s = await session.leases.take_all()
-        for name in wanted:
-            session.serve(name, wait_s)
+        await session.serve_all()
         if metrics is None:
             return await work(session, database, order, watch=watch)
         lag = session.group.create_task(metrics.watch_loop())
@@ -178,7 +176,7 @@ class _Run:
         self._session = session
         self._database = database
         self._order = order
-        self._unlisted: list[ListingError] = []
+        self._unlisted: dict[tuple[LaneKey, Source], ListingError] = {}
         self._cut = False
 
     async def go(self, watch: Watch | None) -> Collected:
@@ -254,22 +252,12 @@ class _Run:
             after = known[-1]
         account = self._session.accounts[key.account]
         lane, tally = account.lane(key.region), self._session.writer.tally(opened.run_id)
-        for name in names:
-            try:
-                async for ids in list_ids(account, lane, name, tally):
-                    await opened.add(key, ids, datetime.now(UTC))
-            except AbandonedError:
+        async for name, listed in list_ids(account, lane, names, tally):
+            if isinstance(listed, ListingError):
                 await opened.listing_failed()
-            except ListingError as error:
-                await opened.listing_failed()
-                self._unlisted.append(error)
-                log.get_logger().error(
-                    "listing_failed",
-                    account=key.account,
-                    region=key.region,
-                    source=name,
-                    reason=str(error),
-                )
+                self._unlisted[key, name] = listed
+            else:
+                await opened.add(key, listed, datetime.now(UTC))
 
     async def _work(self, opened: Plan, lanes: dict[LaneKey, tuple[int, int]]) -> None:
         batch = self._session.settings.api.fetch == "batch"
@@ -325,11 +313,12 @@ class _Run:
                 reason = account.refused.error_message
                 log.get_logger().error("credentials_refused", account=account.name, reason=reason)
                 notes.append(f"account {account.name}: credentials refused: {reason}")
-        notes += [f"listing failed: {error}" for error in self._unlisted]
+        for (key, source), error in self._unlisted.items():
+            notes.append(f"listing failed: {key} {source}: {error}")
         return Collected(
             summary,
             refused=all(account.refused is not None for account in self._accounts),
-            silent=_is_silent(summary, self._unlisted),
+            silent=_is_silent(summary, self._unlisted.values()),
             resumed=resumed,
             notes=tuple(notes),
         )
@@ -347,12 +336,12 @@ async def _pages(opened: Plan, lane: int) -> AsyncIterator[Sequence[Item]]:
         yield page
 
 
-def _is_silent(summary: Summary, unlisted: Sequence[ListingError]) -> bool:
+def _is_silent(summary: Summary, unlisted: Iterable[ListingError]) -> bool:
     """Whether every attempt ended without any answer."""
-    outcomes = {failure.outcome for failure in summary.failures} - {Outcome.NOT_ATTEMPTED.value}
-    outcomes |= {error.outcome.value for error in unlisted}
-    silence = {Outcome.NETWORK_ERROR.value, Outcome.TIMEOUT.value}
-    return bool(outcomes) and outcomes <= silence
+    outcomes = {Outcome(failure.outcome) for failure in summary.failures}
+    outcomes |= {error.outcome for error in unlisted}
+    outcomes.discard(Outcome.NOT_ATTEMPTED)
+    return bool(outcomes) and all(outcome.is_silence for outcome in outcomes)
 
 
 def exit_code(collected: Collected, *, min_coverage: float, signal: int | None) -> int:

@@ -98,6 +98,16 @@ class Session:
         )
         return self.accounts[name]
 
+    async def serve_all(self) -> None:
+        """Take the lease of every account of the session and begin to serve it.
+
+        Raises:
+            HeldError: another process holds one of them.
+        """
+        wait_s = await self.leases.take_all()
+        for name in self.keys:
+            self.serve(name, wait_s)
+
     def fetcher(self, account: Account) -> Fetcher:
         """What asks for the items of an account."""
         api = self.settings.api

@@ -9,17 +9,18 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from collector import log
 from collector.errors import CollectorError, ConfigurationError, UsageError
 from collector.ids import id_problem, parse_reference, read_ids
 from collector.jdcloud.protocol import list_images
-from collector.lanes import Account, Lane
+from collector.lanes import AbandonedError, Account, Lane
 from collector.models import LaneKey, Outcome
 from collector.settings import Settings, Source
 from collector.store.writes import Tally
@@ -33,10 +34,9 @@ CHUNK: Final = 5_000
 class ListingError(Exception):
     """A listing could not be read whole; the text says why."""
 
-    def __init__(self, text: str, outcome: Outcome, http_status: int | None) -> None:
+    def __init__(self, text: str, outcome: Outcome = Outcome.INVALID_RESPONSE) -> None:
         super().__init__(text)
         self.outcome = outcome
-        self.http_status = http_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +234,28 @@ class Sources:
 
 
 async def list_ids(
+    account: Account, lane: Lane, names: Iterable[Source], tally: Tally
+) -> AsyncIterator[tuple[Source, list[str] | ListingError]]:
+    """List the image ids of some sources with describeImages, a page at a time.
+
+    Where a source cannot be listed whole, the reason comes after what could be, and is logged.
+    """
+    for name in names:
+        try:
+            async for ids in _pages(account, lane, name, tally):
+                yield name, ids
+        except AbandonedError:  # refused before, or stopped, which is told elsewhere
+            yield name, ListingError("not asked", Outcome.NOT_ATTEMPTED)
+        except ListingError as error:
+            where = {"account": lane.key.account, "region": lane.key.region, "source": name}
+            log.get_logger().error("listing_failed", **where, reason=str(error))
+            yield name, error
+
+
+async def _pages(
     account: Account, lane: Lane, source: Source, tally: Tally
 ) -> AsyncIterator[list[str]]:
-    """List the image ids of one source with describeImages, a page at a time.
+    """List one source.
 
     Raises:
         ListingError: a page could not be read, or the pages are fewer than the API counts.
@@ -248,24 +267,20 @@ async def list_ids(
         reply = (await account.request(lane, call, tally)).reply
         if reply.outcome is not Outcome.PRESENT or reply.result is None:
             reason = reply.error_message or reply.error_code or "no reason given"
-            raise ListingError(f"{reply.outcome}: {reason}", reply.outcome, reply.http_status)
+            raise ListingError(f"{reply.outcome}: {reason}", reply.outcome)
         images, total = reply.result.get("images"), reply.result.get("totalCount")
         if images is None and total == 0:
             return
         if not isinstance(images, list) or not isinstance(total, int):
-            raise _unusable("an answer without a list")
+            raise ListingError("an answer without a list")
         ids = [image.get("imageId") if isinstance(image, dict) else None for image in images]
         good = [found for found in ids if isinstance(found, str) and not id_problem(found)]
         listed += len(ids)
         if good:
             yield good
         if len(good) < len(ids):
-            raise _unusable("an image without a usable id")
+            raise ListingError("an image without a usable id")
         if listed >= total:
             return
         if not ids:
-            raise _unusable(f"{listed} images were listed where the API counts {total}")
-
-
-def _unusable(text: str) -> ListingError:
-    return ListingError(text, Outcome.INVALID_RESPONSE, 200)
+            raise ListingError(f"{listed} images were listed where the API counts {total}")

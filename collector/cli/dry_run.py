@@ -1,28 +1,30 @@
 """`collector run --dry-run`: what would be asked, how long that takes, and what it would store."""
 
-import asyncio
 import math
-import os
 from collections.abc import Iterable
 from typing import Any
 
 import click
 
+from collector.cli.listing import list_all
+from collector.cli.runtime import Stop
+from collector.errors import Exit
 from collector.fetch import BATCH_IDS
 from collector.models import LaneKey
-from collector.session import load_credentials, open_session
 from collector.settings import Settings
-from collector.sources import ListingError, Sources, list_ids
+from collector.sources import Sources
 from collector.store import migrate, plan
 from collector.store.engine import Database
-from collector.store.writes import Tally
 from collector.text import counted
 
 __all__ = ["plan_of", "print_plan"]
 
 
-async def plan_of(settings: Settings, sources: Sources) -> dict[str, Any]:
+async def plan_of(settings: Settings, sources: Sources, stop: Stop) -> tuple[dict[str, Any], int]:
     """Count the items of each lane; only listings call the API, and only they need a lease.
+
+    Returns:
+        The plan, and the exit code, which is that of the listings.
 
     Raises:
         HeldError: another process holds an account that has to be listed.
@@ -30,7 +32,9 @@ async def plan_of(settings: Settings, sources: Sources) -> dict[str, Any]:
     found: dict[LaneKey, set[str]] = {key: set() for key in sources.keys}
     for key, ids in sources.ids():
         found[key].update(ids)
-    failed = await _discover(settings, sources, found) if sources.discover else []
+    failed, code = list[str](), int(Exit.OK)
+    if sources.discover:
+        failed, code = await _discover(settings, sources, stop, found)
     lanes = [_lane(settings, key, len(ids)) for key, ids in sorted(found.items())]
     by_account: dict[str, list[dict[str, Any]]] = {}
     for lane in lanes:
@@ -40,7 +44,7 @@ async def plan_of(settings: Settings, sources: Sources) -> dict[str, Any]:
         for fetch in ("single", "batch")
     }
     items = sum(lane["items"] for lane in lanes)
-    return {
+    told = {
         "items": items,
         "fetch": settings.api.fetch,
         "members": settings.api.members,
@@ -50,6 +54,7 @@ async def plan_of(settings: Settings, sources: Sources) -> dict[str, Any]:
         "listings_failed": failed,
         "lanes": lanes,
     }
+    return told, code
 
 
 def _lane(settings: Settings, key: LaneKey, items: int) -> dict[str, Any]:
@@ -75,30 +80,19 @@ def _eta_s(settings: Settings, account: str, lanes: Iterable[dict[str, Any]], fe
 
 
 async def _discover(
-    settings: Settings, sources: Sources, found: dict[LaneKey, set[str]]
-) -> list[str]:
-    keys = load_credentials(settings, os.environ)
-    wanted = {key.account: keys[key.account] for key in sources.discover}
-    failed: list[str] = []
+    settings: Settings, sources: Sources, stop: Stop, found: dict[LaneKey, set[str]]
+) -> tuple[list[str], int]:
+    """Add what is listed, and what was known before, as `run` does."""
     async with Database(settings.database.url) as database:
         await migrate.create_if_empty(database)
-        async with open_session(settings, database, wanted, stop=asyncio.Event()) as session:
-            wait_s = await session.leases.take_all()
-            accounts = {name: session.serve(name, wait_s) for name in wanted}
-            for key, names in sources.discover.items():
-                after = ""
-                while known := await plan.known_images(database, key, names, after):
-                    found[key].update(known)
-                    after = known[-1]
-                account = accounts[key.account]
-                for name in sorted(names):
-                    try:
-                        pages = list_ids(account, account.lane(key.region), name, Tally())
-                        async for ids in pages:
-                            found[key].update(ids)
-                    except ListingError as error:
-                        failed.append(f"{key} {name}: {error}")
-    return failed
+        for key, names in sources.discover.items():
+            after = ""
+            while known := await plan.known_images(database, key, names, after):
+                found[key].update(known)
+                after = known[-1]
+        return await list_all(
+            settings, database, sources, stop, lambda key, _, ids: found[key].update(ids)
+        )
 
 
 def print_plan(plan: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """`collector run`: one collection, or its plan."""
 
-import asyncio
 import json
 import os
 import sys
@@ -70,7 +69,7 @@ def command(
     selection = Selection(images, ids_file, discover, regions, accounts)
     with Sources.of(settings, selection, sys.stdin.buffer) as sources:
         if dry_run:
-            return _show_plan(settings, sources, as_json=as_json)
+            return runtime.run(lambda stop: _show_plan(settings, sources, stop, as_json=as_json))
         whole = not selection.narrows
         return runtime.run(
             lambda stop: _collect(
@@ -141,12 +140,14 @@ async def _write_metrics(
         log.get_logger().error("metrics_not_written", path=str(path), reason=str(error))
 
 
-def _show_plan(settings: Settings, sources: Sources, *, as_json: bool) -> int:
+async def _show_plan(
+    settings: Settings, sources: Sources, stop: runtime.Stop, *, as_json: bool
+) -> int:
     from collector.cli.dry_run import plan_of, print_plan  # noqa: PLC0415
 
-    plan = asyncio.run(plan_of(settings, sources))
+    plan, code = await plan_of(settings, sources, stop)
     if as_json:
         click.echo(json.dumps(plan))
     else:
         print_plan(plan)
-    return 0
+    return code

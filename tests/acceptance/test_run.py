@@ -113,7 +113,7 @@ def test_quiet_says_nothing_when_all_is_well(site: Site, simulator: Simulator) -
     assert (ended.code, ended.out) == (3, "")
     (line,) = ended.err.splitlines()
     assert "listing failed" in line
-    assert "listing failed: denied" in line
+    assert "listing failed: default/cn-north-1 private: denied" in line
     simulator.faults = Faults.parse("401=1")
     ended = site.run("run", "--quiet")
     assert (ended.code, ended.out) == (77, "")
@@ -570,3 +570,29 @@ def test_discover_prints_what_is_listed(site: Site, simulator: Simulator) -> Non
     simulator.faults = Faults.parse("403=1")
     ended = site.run("discover")
     assert (ended.code, ended.out) == (3, "")
+
+
+@pytest.mark.parametrize(
+    ("faults", "code", "reasons"),
+    [
+        ("401=1", 77, ["denied", "not asked"]),
+        ("403=1", 3, ["denied", "denied"]),
+        ("reset=1", 69, ["network_error", "network_error"]),
+    ],
+)
+def test_listings_that_fail(
+    site: Site, simulator: Simulator, faults: str, code: int, reasons: list[str]
+) -> None:
+    """Discover, a dry run and a run end alike; each listing is told, asked or not."""
+    site.configure('region = "cn-north-1"\ndiscover = ["private", "shared"]', max_attempts=1)
+    simulator.faults = Faults.parse(faults)
+    assert site.run("discover", "--source", "private", "--source", "shared").code == code
+    ended = site.run("run", "--dry-run", "--json")
+    assert ended.code == code
+    expected = list(zip(("private", "shared"), reasons, strict=True))
+    for line, (source, reason) in zip(ended.document["listings_failed"], expected, strict=True):
+        assert line.startswith(f"default/cn-north-1 {source}: {reason}")
+    ended = site.run("run")
+    assert ended.code == code
+    for source, reason in expected:
+        assert f"listing failed: default/cn-north-1 {source}: {reason}" in ended.out

@@ -290,12 +290,12 @@ def listing(script: Any, source: Source = "private") -> tuple[list[str], list[Ca
     async def main() -> tuple[list[str], list[Call]]:
         endpoint, listed = Endpoint(script=script), []
         async with serving(endpoint, max_attempts=2) as (account, lane):
-            try:
-                async for ids in list_ids(account, lane, source, Tally()):
-                    listed += ids
-            except ListingError as problem:
-                problem.listed = listed
-                raise
+            async for name, ids in list_ids(account, lane, [source], Tally()):
+                assert name == source
+                if isinstance(ids, ListingError):
+                    ids.listed = listed
+                    raise ids
+                listed += ids
         return listed, [asked.call for asked in endpoint.asked]
 
     return run_virtual(main())
