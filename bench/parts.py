@@ -16,14 +16,13 @@ from zoneinfo import ZoneInfo
 from bench.harness import peer
 from bench.peer import REGION
 from collector.cli.runtime import Stop, run
-from collector.fetch import Fetcher, split_batches
+from collector.fetch import Fetcher, one_by_one, split_batches
 from collector.gate import Dispatcher
 from collector.jdcloud.client import Client, Signer
 from collector.jdcloud.credentials import Credentials
 from collector.jdcloud.protocol import describe_image, describe_images
 from collector.lanes import Account
 from collector.models import Item, LaneKey, Result
-from collector.run import one_by_one
 from collector.store import ledger, migrate
 from collector.store.engine import Database
 from collector.store.leases import Leases

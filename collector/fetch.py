@@ -12,16 +12,13 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from collector.jdcloud import protocol
-from collector.jdcloud.protocol import Reply
+from collector.jdcloud.protocol import MAX_PAGE_SIZE, Reply
 from collector.lanes import AbandonedError, Account, Answer, Lane
 from collector.models import Drift, Item, Members, Normalized, Outcome, Result
 from collector.normalize import NotCanonical, members, normalize
 from collector.store.writes import Writer
 
-__all__ = ["Fetcher", "split_batches"]
-
-BATCH_IDS: Final = 100
-"""Ids of one describeImages call (the API's largest page)."""
+__all__ = ["Fetcher", "one_by_one", "split_batches"]
 
 BATCH_CHARS: Final = 6_000
 """Characters of a batch's query; the gateway refuses addresses over 8 KiB."""
@@ -35,13 +32,18 @@ _UNDECIDED: Final = frozenset(
 _UNAUTHORIZED: Final = 401
 
 
+def one_by_one(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """Each item by itself: what one describeImage call can carry."""
+    return [(item,) for item in items]
+
+
 def split_batches(items: Sequence[Item]) -> list[Sequence[Item]]:
     """Cut items into what one describeImages call can carry."""
     batches: list[Sequence[Item]] = []
     start = length = 0
     for index, item in enumerate(items):
         size = len(item.image_id) + len("&ids.100=")
-        if index - start == BATCH_IDS or length + size > BATCH_CHARS:
+        if index - start == MAX_PAGE_SIZE or length + size > BATCH_CHARS:
             batches.append(items[start:index])
             start, length = index, 0
         length += size

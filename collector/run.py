@@ -9,7 +9,6 @@ from typing import Final
 
 from collector import __version__, log
 from collector.errors import Exit
-from collector.fetch import split_batches
 from collector.jdcloud.credentials import Credentials
 from collector.lanes import Account
 from collector.metrics import Metrics
@@ -26,10 +25,10 @@ __all__ = [
     "DRAIN_S",
     "Collected",
     "Order",
+    "close_run",
     "collect",
     "drain_on_stop",
     "exit_code",
-    "one_by_one",
     "seal_abandoned",
     "work",
 ]
@@ -139,7 +138,7 @@ async def seal_abandoned(session: Session, database: Database) -> None:
 async def drain_on_stop(
     stop: asyncio.Event,
     work: Coroutine[None, None, None],
-    within_s: float | None = None,
+    within_s: float,
     stopping_now: Callable[[], None] = lambda: None,
 ) -> None:
     """Wait for some work; after a signal, which is told, it has a while to end by itself.
@@ -147,7 +146,7 @@ async def drain_on_stop(
     Args:
         stop: set by a signal.
         work: what to wait for.
-        within_s: how long it then has (seconds); None is `DRAIN_S`.
+        within_s: how long it then has (seconds).
         stopping_now: told of the signal.
     """
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
@@ -155,7 +154,7 @@ async def drain_on_stop(
         await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             stopping_now()
-            await asyncio.wait((working,), timeout=DRAIN_S if within_s is None else within_s)
+            await asyncio.wait((working,), timeout=within_s)
     finally:
         working.cancel()
         stopping.cancel()
@@ -164,10 +163,34 @@ async def drain_on_stop(
         working.result()
 
 
-async def _close_abandoned(session: Session, database: Database, run_id: int) -> None:
+async def close_run(
+    session: Session,
+    database: Database,
+    run_id: int,
+    *,
+    interrupted: bool,
+    cut: bool = False,
+    resumable: bool = False,
+) -> tuple[str, str | None]:
+    """Finish a run, and seal it unless it was interrupted and can be resumed.
+
+    Returns:
+        Its status, and its digest if it is sealed.
+
+    Raises:
+        LeaseLostError: another process may be at work on the run.
+    """
     now, leases = datetime.now(UTC), session.leases
-    await plan.finish(database, run_id, now, interrupted=True, leases=leases)
-    digest = await ledger.seal(database, run_id)
+    status = await plan.finish(
+        database, run_id, now, interrupted=interrupted, cut=cut, leases=leases
+    )
+    if resumable and status == "interrupted":
+        return status, None
+    return status, await ledger.seal(database, run_id)
+
+
+async def _close_abandoned(session: Session, database: Database, run_id: int) -> None:
+    _, digest = await close_run(session, database, run_id, interrupted=True)
     log.get_logger().info("run_sealed", run_id=run_id, digest=digest)
 
 
@@ -193,7 +216,7 @@ class _Run:
             watching: asyncio.Task[None] | None = None
             if watch is not None:
                 watching = self._session.group.create_task(watch(self._session, waiting))
-            await drain_on_stop(self._session.stop, self._work(opened, lanes))
+            await drain_on_stop(self._session.stop, self._work(opened, lanes), DRAIN_S)
             await self._session.writer.drain()
             if watching is not None:
                 watching.cancel()
@@ -235,7 +258,7 @@ class _Run:
                 return
             await opened.add(key, ids, datetime.now(UTC))
         if self._order.sources.discover:
-            await drain_on_stop(self._session.stop, self._discover(opened))
+            await drain_on_stop(self._session.stop, self._discover(opened), DRAIN_S)
         if not self._session.stop.is_set():  # else a listing may have been cut: not to be resumed
             await opened.planned(datetime.now(UTC))
 
@@ -260,17 +283,13 @@ class _Run:
                 await opened.add(key, listed, datetime.now(UTC))
 
     async def _work(self, opened: Plan, lanes: dict[LaneKey, tuple[int, int]]) -> None:
-        batch = self._session.settings.api.fetch == "batch"
         async with asyncio.TaskGroup() as group:
             for key, (number, waiting) in lanes.items():
                 self._session.writer.lane(number, key)
                 account = self._session.accounts[key.account]
-                fetcher = self._session.fetcher(account)
-                split = split_batches if batch else one_by_one
-                process = fetcher.batch if batch else fetcher.single
                 if waiting:
                     lane, pages = account.lane(key.region), _pages(opened, number)
-                    group.create_task(account.feed(lane, pages, split, process))
+                    group.create_task(self._session.feed(account, lane, pages))
 
     @contextmanager
     def _deadline(self) -> Iterator[None]:
@@ -295,17 +314,15 @@ class _Run:
         return [self._session.accounts[name] for name in self._order.sources.accounts]
 
     async def _finish(self, opened: Plan, *, resumed: bool) -> Collected:
-        now, stopped = datetime.now(UTC), self._session.stop.is_set()
-        status = await plan.finish(
+        stopped = self._session.stop.is_set()
+        await close_run(
+            self._session,
             self._database,
             opened.run_id,
-            now,
             interrupted=stopped,
             cut=self._cut,
-            leases=self._session.leases,
+            resumable=True,
         )
-        if status != "interrupted":
-            await ledger.seal(self._database, opened.run_id)
         summary = await summarize(self._database, opened.run_id)
         notes = []
         for account in self._accounts:
@@ -322,11 +339,6 @@ class _Run:
             resumed=resumed,
             notes=tuple(notes),
         )
-
-
-def one_by_one(items: Sequence[Item]) -> list[Sequence[Item]]:
-    """Each item by itself: what one describeImage call can carry."""
-    return [(item,) for item in items]
 
 
 async def _pages(opened: Plan, lane: int) -> AsyncIterator[Sequence[Item]]:

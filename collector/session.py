@@ -15,13 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector import config, log
 from collector.errors import UnavailableError
-from collector.fetch import Fetcher
+from collector.fetch import Fetcher, one_by_one, split_batches
 from collector.gate import Dispatcher
 from collector.jdcloud import credentials
 from collector.jdcloud.client import Client, Signer
 from collector.jdcloud.credentials import Credentials
-from collector.lanes import Account, OnReply
-from collector.models import Result
+from collector.lanes import Account, Lane, OnReply
+from collector.models import Item, Result
 from collector.settings import Settings
 from collector.store.engine import Database
 from collector.store.leases import Leases
@@ -108,11 +108,22 @@ class Session:
         for name in self.keys:
             self.serve(name, wait_s)
 
-    def fetcher(self, account: Account) -> Fetcher:
-        """What asks for the items of an account."""
+    async def feed(
+        self,
+        account: Account,
+        lane: Lane,
+        pages: AsyncIterator[Sequence[Item]],
+        *,
+        urgent: bool = False,
+    ) -> None:
+        """Ask for items of a lane, one a call or many as configured; see `Account.feed`."""
         api = self.settings.api
         zone = ZoneInfo(api.time_zone)
-        return Fetcher(account, self.writer, with_members=api.members, time_zone=zone)
+        fetcher = Fetcher(account, self.writer, with_members=api.members, time_zone=zone)
+        if api.fetch == "batch":
+            await account.feed(lane, pages, split_batches, fetcher.batch, urgent=urgent)
+        else:
+            await account.feed(lane, pages, one_by_one, fetcher.single, urgent=urgent)
 
     def forget(self, run_id: int) -> None:
         """A run is finished."""

@@ -17,15 +17,22 @@ from typing import Final
 
 from collector import __version__, log
 from collector.errors import CollectorError
-from collector.fetch import BATCH_IDS, split_batches
+from collector.jdcloud.protocol import MAX_PAGE_SIZE
 from collector.lanes import Account, Lane
 from collector.metrics import Metrics
 from collector.models import Item, LaneKey, Outcome
 from collector.queue.database import DatabaseQueue
-from collector.run import Order, drain_on_stop, one_by_one, seal_abandoned, work
+from collector.run import (
+    DRAIN_S,
+    Order,
+    close_run,
+    drain_on_stop,
+    seal_abandoned,
+    work,
+)
 from collector.session import Session
 from collector.sources import Selection, Sources
-from collector.store import ledger, plan
+from collector.store import plan
 from collector.store.engine import Database
 from collector.store.leases import Holder
 from collector.store.plan import Opening, Plan
@@ -207,15 +214,12 @@ class _QueueRun:
             session.runs.add(self._plan.run_id)
         run_id = self._plan.run_id
         with log.bound(run_id=run_id):
-            await drain_on_stop(session.stop, self._feed_lanes(keys))
+            await drain_on_stop(session.stop, self._feed_lanes(keys), DRAIN_S)
             await session.writer.drain()
             await queue.give_back(run_id)
-            stopped, now = session.stop.is_set(), datetime.now(UTC)
-            await self._plan.planned(now)
-            status = await plan.finish(
-                database, run_id, now, leases=session.leases, interrupted=stopped
-            )
-            digest = await ledger.seal(database, run_id)
+            stopped = session.stop.is_set()
+            await self._plan.planned(datetime.now(UTC))
+            status, digest = await close_run(session, database, run_id, interrupted=stopped)
             session.forget(run_id)
             worker.metrics.finished("queue", status)
             log.get_logger().info(
@@ -254,15 +258,14 @@ class _QueueRun:
                 keys = await self._worker.due(self._plan.run_id) if self._room else ()
 
     async def _feed(self, key: LaneKey) -> None:
-        account, api = self._account, self._session.settings.api
-        lane, fetcher = account.lane(key.region), self._session.fetcher(account)
+        settings, account = self._session.settings, self._account
+        api, rate = settings.api, settings.account(account.name).rate_limit
+        size = min(api.concurrency, ceil(rate))
         if api.fetch == "batch":
-            pages = self._pages(key, lane, api.concurrency * BATCH_IDS)
-            await account.feed(lane, pages, split_batches, fetcher.batch, urgent=True)
-        else:
-            rate = self._session.settings.account(account.name).rate_limit
-            pages = self._pages(key, lane, min(api.concurrency, ceil(rate)))
-            await account.feed(lane, pages, one_by_one, fetcher.single, urgent=True)
+            size = api.concurrency * MAX_PAGE_SIZE
+        lane = account.lane(key.region)
+        pages = self._pages(key, lane, size)
+        await self._session.feed(account, lane, pages, urgent=True)
 
     async def _pages(self, key: LaneKey, lane: Lane, size: int) -> AsyncIterator[Sequence[Item]]:
         """Few at once: what is begun and cut off by a crash counts as delivered."""

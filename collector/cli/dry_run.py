@@ -9,7 +9,7 @@ import click
 from collector.cli.listing import list_all
 from collector.cli.runtime import Stop
 from collector.errors import Exit
-from collector.fetch import BATCH_IDS
+from collector.jdcloud.protocol import MAX_PAGE_SIZE
 from collector.models import LaneKey
 from collector.settings import Settings
 from collector.sources import Sources
@@ -65,7 +65,7 @@ def _lane(settings: Settings, key: LaneKey, items: int) -> dict[str, Any]:
         "region": key.region,
         "items": items,
         "rate_limit": settings.account(key.account).rate_limit,
-        "calls": {"single": items + members, "batch": math.ceil(items / BATCH_IDS) + members},
+        "calls": {"single": items + members, "batch": math.ceil(items / MAX_PAGE_SIZE) + members},
     }
 
 

@@ -20,6 +20,7 @@ from collector.models import Outcome
 
 __all__ = [
     "MAX_DEPTH",
+    "MAX_PAGE_SIZE",
     "MAX_RETRY_AFTER_S",
     "MESSAGE_CHARS",
     "Call",
@@ -37,10 +38,11 @@ MAX_RETRY_AFTER_S: Final = 60.0
 """A server that asks for a longer wait ends the item."""
 MESSAGE_CHARS: Final = 500
 """What is kept of an error message."""
+MAX_PAGE_SIZE: Final = 100
+"""Images that one describeImages call can ask for or list."""
 MAX_DEPTH: Final = 64
 """Levels of nesting; real answers have 6, and everything after this recurses."""
 
-_MAX_PAGE_SIZE = 100
 _TOKEN_CHARS = 128  # what is kept of a request id and of an error's status
 _SNIPPET_BYTES = 2000
 _MAX_DUPLICATES = 20
@@ -103,11 +105,11 @@ def describe_images(region: str, ids: tuple[str, ...] | list[str]) -> Call:
     """Up to 100 images by their ids; an id may be missing from the answer for any reason."""
     query = [(f"ids.{n}", image_id) for n, image_id in enumerate(ids, 1)]
     # Nobody documents whether the page size, by default 20, cuts a list of ids.
-    query.append(("pageSize", str(_MAX_PAGE_SIZE)))
+    query.append(("pageSize", str(MAX_PAGE_SIZE)))
     return Call("describeImages", region, f"/v1/regions/{region}/images", tuple(query))
 
 
-def list_images(region: str, source: str, page: int, page_size: int = _MAX_PAGE_SIZE) -> Call:
+def list_images(region: str, source: str, page: int, page_size: int = MAX_PAGE_SIZE) -> Call:
     """One page, counted from 1, of the images of one `imageSource`; 10 to 100 a page."""
     query = (("imageSource", source), ("pageNumber", str(page)), ("pageSize", str(page_size)))
     return Call("describeImages", region, f"/v1/regions/{region}/images", query)

@@ -22,6 +22,7 @@ from typing_extensions import override
 from collector import log
 from collector.errors import ConfigurationError, UnavailableError
 from collector.ids import id_problem
+from collector.jdcloud.protocol import MAX_PAGE_SIZE
 from collector.models import Item, LaneKey, Result
 from collector.queue.database import CHUNK, FREE, DatabaseQueue, Flight
 from collector.queue.letters import INVALID, Depth
@@ -60,9 +61,6 @@ NEW_LANES_S: Final = 5.0
 REDELIVERY: Final = timedelta(minutes=10)
 """What was cut comes again from the broker; what did not by then was lost there."""
 
-BATCH_IDS: Final = 100
-"""Ids that one call carries with `fetch = "batch"`."""
-
 _LIMITLESS_SINCE: Final = 4
 """RabbitMQ's major version that has a delivery limit unless it is taken away."""
 
@@ -81,7 +79,7 @@ class RabbitQueue(DatabaseQueue):
         for name in ("aiormq", "aio_pika"):  # what goes wrong is raised as well
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._url, self._prefix = settings.queue.url, settings.queue.name
-        page = settings.api.concurrency * (BATCH_IDS if settings.api.fetch == "batch" else 1)
+        page = settings.api.concurrency * (MAX_PAGE_SIZE if settings.api.fetch == "batch" else 1)
         self._prefetch = min(2 * page, 60_000)
         keys = ["lane_id", "image_id"]
         # Its message is on the broker: the table alone must not bring it back.

@@ -114,8 +114,7 @@ class Writer:
 
     async def put(self, result: Result) -> None:
         """Hand over a result; waits while the buffer is full."""
-        if len(self._waiting) >= 2 * self._limit:
-            await self.room()
+        await self.room()
         self._waiting.append(result)
         self._since.append(time.monotonic())
         self._handed += 1

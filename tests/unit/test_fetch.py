@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.fetch import BATCH_CHARS, BATCH_IDS, Fetcher, split_batches
-from collector.jdcloud.protocol import Call, Reply, describe_images
+from collector.fetch import BATCH_CHARS, Fetcher, split_batches
+from collector.jdcloud.protocol import MAX_PAGE_SIZE, Call, Reply, describe_images
 from collector.jdcloud.signing import wire_query
 from collector.models import Item, Outcome, Result
 from tests.support.endpoint import REGION, Endpoint, Results, error, found, items, pages, serving
@@ -20,7 +20,7 @@ from tests.support.inventory import ZONE, image
 from tests.support.virtual_time import run_virtual
 
 SILENT = Reply(Outcome.TIMEOUT, error_message="no answer", retryable=True)
-IDS = [f"img-{number:04}" for number in range(BATCH_IDS)]
+IDS = [f"img-{number:04}" for number in range(MAX_PAGE_SIZE)]
 
 
 def collect(
@@ -123,7 +123,7 @@ def test_one_poisoned_id_costs_a_logarithm(poison: str) -> None:
         poison, [Outcome.INVALID_RESPONSE]
     )
     assert results["img-0041"].outcome is expected
-    depth = math.ceil(math.log2(BATCH_IDS))
+    depth = math.ceil(math.log2(MAX_PAGE_SIZE))
     assert len({asked.call for asked in endpoint.calls("describeImages")}) <= 2 * depth + 1
     assert {asked.call.image_id for asked in endpoint.calls("describeImage")} == {"img-0041"}
     asked = [asked for asked in endpoint.asked if "img-0041" in asked.ids]
