@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Sequence
+from itertools import islice
 
 import click
 
@@ -19,15 +21,13 @@ def show(collected: Collected, *, as_json: bool, quiet: bool) -> None:
         document = {**summary.document(), "resumed": collected.resumed}
         click.echo(json.dumps(document))
     elif not quiet:
-        _table(summary)
-        for note in collected.notes:
-            click.secho(f"  {printable(note)}", fg="red")
+        _table(summary, collected.notes)
     if quiet and summary.run["status"] != "complete":
         click.echo(f"collector: {one_line(collected)}", err=True)
 
 
 def one_line(collected: Collected) -> str:
-    """The run in one line, with the worst failure and the first reason."""
+    """The run in one line, with the worst failure and the first reason that it does not tell."""
     summary = collected.summary
     run = summary.run
     line = (
@@ -36,14 +36,17 @@ def one_line(collected: Collected) -> str:
     )
     if run["listings_failed"]:
         line += f", {counted(run['listings_failed'], 'listing')} failed"
+    told = None
     if summary.failures:
         worst = max(summary.failures, key=lambda failure: failure.items)
         line += f"; most: {worst.items:,} {worst.outcome} in {worst.account}/{worst.region}"
-        line += f" ({printable(worst.example_message)})" if worst.example_message else ""
-    return f"{line}; {printable(collected.notes[0])}" if collected.notes else line
+        if told := worst.example_message:
+            line += f" ({printable(told)})"
+    news = (note for note in collected.notes if told is None or told not in note)
+    return "; ".join([line, *map(printable, islice(news, 1))])
 
 
-def _table(summary: Summary) -> None:
+def _table(summary: Summary, notes: Sequence[str]) -> None:
     from rich.console import Console  # noqa: PLC0415 - slow to import
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -79,6 +82,8 @@ def _table(summary: Summary) -> None:
         console.print(text, soft_wrap=True)
     if run["listings_failed"]:
         console.print(f"  [red]{counted(run['listings_failed'], 'listing')} failed[/red]")
+    for note in notes:
+        console.print(Text(f"  {printable(note)}", style="red"), soft_wrap=True)
     news = f"{counted(run['new_versions'], 'new version')}, {run['unchanged']:,} unchanged"
     sealed = f"digest {run['digest']}" if run["digest"] else "not sealed: it can be resumed"
     console.print(f"{news}; {sealed}", soft_wrap=True)

@@ -5,12 +5,12 @@ repetition on a kept-alive connection that turns out closed is off, because a re
 would pass no gate, reuse its nonce and be counted nowhere.
 """
 
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from os import urandom
 from typing import Final, Self
 
 from aiohttp import (
@@ -25,6 +25,7 @@ from aiohttp import (
     ClientResponse,
     ClientResponseError,
     ClientSession,
+    ClientSSLError,
     ClientTimeout,
     DummyCookieJar,
     ServerDisconnectedError,
@@ -181,7 +182,7 @@ class Client:
             LeaseLostError: the guard's; nothing was sent.
         """
         _on_departure.set(on_departure)
-        url, headers = account.request(call, now=datetime.now(UTC), nonce=urandom(16).hex())
+        url, headers = account.request(call, now=datetime.now(UTC), nonce=os.urandom(16).hex())
         status: int | None = None
         received: Mapping[str, str] = {}
         try:
@@ -256,11 +257,28 @@ async def _once(request: ClientRequest, handler: ClientHandlerType) -> ClientRes
         raise _BrokenConnectionError(str(error)) from error
 
 
+def _reason(error: Exception) -> str:
+    """What went wrong, in words for a person; aiohttp's own are about its arguments."""
+    match error:
+        case ClientConnectorCertificateError():
+            cause = error.certificate_error
+            reason = getattr(cause, "verify_message", None) or str(cause)
+        case ClientSSLError():
+            reason = str(error.os_error)
+        case ClientConnectorError():
+            cause, number = error.os_error, error.os_error.errno or 0
+            known = number > 0  # a resolver's are below zero
+            reason = (os.strerror(number) if known else cause.strerror) or type(cause).__name__
+        case _:
+            return str(error) or type(error).__name__
+    return f"cannot connect to {error.host}:{error.port}: {reason}"
+
+
 def _failed(outcome: Outcome, error: Exception, status: int | None) -> Reply:
     """A failure of the transport; a certificate that is wrong stays wrong, all else may heal."""
     return Reply(
         outcome,
         status,
-        error_message=clean(str(error) or type(error).__name__),
+        error_message=clean(_reason(error)),
         retryable=not isinstance(error, ClientConnectorCertificateError),
     )

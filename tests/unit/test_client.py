@@ -248,14 +248,23 @@ async def test_nobody_listens() -> None:
         None,
         True,
     )
-    assert f"127.0.0.1:{port}" in (reply.error_message or "")
+    assert reply.error_message == f"cannot connect to 127.0.0.1:{port}: Connection refused"
     assert sender.requests == 0
 
 
 @pytest.mark.parametrize(
-    "error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")]
+    ("error", "message"),
+    [
+        (
+            socket.gaierror(-2, "Name or service not known"),
+            "cannot connect to vm.example:443: Name or service not known",
+        ),
+        (UnicodeError("label too long"), "label too long"),
+    ],
 )
-async def test_names_that_do_not_resolve(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_names_that_do_not_resolve(
+    error: Exception, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A name that the resolver does not know, or cannot even encode, is a network error."""
 
     def getaddrinfo(*_: object, **__: object) -> None:
@@ -266,6 +275,7 @@ async def test_names_that_do_not_resolve(error: Exception, monkeypatch: pytest.M
         reply = await sender.send(CALL, Signer(KEYS, "https://vm.example"))
 
     assert (reply.outcome, reply.retryable) == (Outcome.NETWORK_ERROR, True)
+    assert reply.error_message == message
     assert sender.requests == 0
 
 
@@ -441,16 +451,16 @@ def server_tls(newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED) -> ssl
 
 
 @pytest.mark.parametrize(
-    ("trusted", "name", "outcome", "retryable"),
+    ("trusted", "name", "outcome", "reason"),
     [
-        (True, "localhost", Outcome.PRESENT, False),
-        (False, "localhost", Outcome.NETWORK_ERROR, False),
-        (True, "127.0.0.1", Outcome.NETWORK_ERROR, False),
+        (True, "localhost", Outcome.PRESENT, None),
+        (False, "localhost", Outcome.NETWORK_ERROR, "self-signed certificate"),
+        (True, "127.0.0.1", Outcome.NETWORK_ERROR, "IP address mismatch, certificate is not valid"),
     ],
     ids=["sound", "self-signed", "wrong name"],
 )
 async def test_certificates_are_verified(
-    trusted: bool, name: str, outcome: Outcome, retryable: bool
+    trusted: bool, name: str, outcome: Outcome, reason: str | None
 ) -> None:
     """A certificate that is not trusted, or of another name, gets no request and no retry."""
     wire = Wire(http(ANSWER))
@@ -459,7 +469,11 @@ async def test_certificates_are_verified(
     async with wire.listening(ssl=server_tls()) as port, client(tls=tls) as sender:
         reply = await sender.send(CALL, Signer(KEYS, f"https://{name}:{port}"))
 
-    assert (reply.outcome, reply.retryable) == (outcome, retryable)
+    assert (reply.outcome, reply.retryable) == (outcome, False)
+    if reason is None:
+        assert reply.error_message is None
+    else:
+        assert (reply.error_message or "").startswith(f"cannot connect to {name}:{port}: {reason}")
     assert len(wire.requests) == sender.requests == int(outcome is Outcome.PRESENT)
 
 
@@ -479,7 +493,9 @@ async def test_tls_is_at_least_1_2(newest: str, accepted: bool) -> None:
         reply = await sender.send(CALL, Signer(KEYS, f"https://localhost:{port}"))
 
     assert (reply.outcome is Outcome.PRESENT) is accepted
-    assert accepted or reply.outcome is Outcome.NETWORK_ERROR
+    if not accepted:
+        assert reply.outcome is Outcome.NETWORK_ERROR
+        assert reply.error_message == f"cannot connect to localhost:{port}: ConnectionResetError"
 
 
 async def test_clock_skew() -> None:
