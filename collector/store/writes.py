@@ -31,10 +31,13 @@ FLUSH_S: Final = 0.4
 """How long a result waits for company before it is committed, at most (seconds)."""
 
 COMMITTED_S: Final = 0.6
-"""Within which it is to be committed: where commits are slow, it waits the less (seconds)."""
+"""Within which it is to be committed: where commits are slow, it waits the less (seconds).
 
-SLOW_S: Final = 0.3
-"""A transaction that took longer is followed by smaller ones (seconds)."""
+While one is older nothing new is asked for, so that a kill loses little, however slow a commit is.
+"""
+
+SLOW_S: Final = 0.2
+"""No transaction is to take longer (seconds)."""
 
 FIRST: Final = 250
 """Items of the first transaction, before it is known how fast they are."""
@@ -82,7 +85,7 @@ class Writer:
         self._committed = committed
         self._statements = Statements(database)
         self._waiting: deque[Result] = deque()
-        self._since: deque[float] = deque()
+        self._since: deque[float] = deque()  # of what waits and what is being committed
         self._limit, self._took_s = FIRST, 0.0
         self._lanes: dict[int, LaneKey] = {}
         self._tallies: dict[int, Tally] = {}
@@ -104,23 +107,32 @@ class Writer:
         self._tallies.pop(run_id, None)
 
     async def room(self) -> None:
-        """Wait while results wait for more than the next two transactions.
+        """Wait while the buffer is full, or the oldest result is not committed for too long.
 
-        Whoever asks the endpoint waits here first, so that no answer is long uncommitted.
+        Whoever asks the endpoint waits here first, so that few answers are ever uncommitted.
         """
-        while len(self._waiting) >= 2 * self._limit:
-            self._room.clear()
-            await self._room.wait()
+        while self._is_full or (self._since and time.monotonic() - self._since[0] > COMMITTED_S):
+            await self._wait_for_room()
 
     async def put(self, result: Result) -> None:
         """Hand over a result; waits while the buffer is full."""
-        await self.room()
+        while self._is_full:
+            await self._wait_for_room()
         self._waiting.append(result)
         self._since.append(time.monotonic())
         self._handed += 1
         self._some.set()
         if len(self._waiting) >= self._limit:
             self._full.set()
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether results wait for more than the next two transactions."""
+        return len(self._waiting) >= 2 * self._limit
+
+    async def _wait_for_room(self) -> None:
+        self._room.clear()
+        await self._room.wait()
 
     async def drain(self) -> None:
         """Wait until everything that was handed over by now is committed, counted requests too."""
@@ -156,8 +168,11 @@ class Writer:
                 began = time.perf_counter()
                 await self.commit(batch)
                 self._pace(len(batch), time.perf_counter() - began)
+                for _ in batch:
+                    self._since.popleft()
                 self._done += len(batch)
                 self._progress.set()
+                self._room.set()
                 if self._committed is not None:
                     keys = [self._lanes[result.item.lane_id] for result in batch]
                     self._committed(keys, batch, time.perf_counter() - began)
@@ -167,10 +182,11 @@ class Writer:
     def _pace(self, items: int, took_s: float) -> None:
         """Learn from a transaction how many items the next one may have."""
         self._took_s = took_s
+        fitting = int(items * SLOW_S / took_s)
         if took_s > SLOW_S:
-            self._limit = max(LEAST, int(items * SLOW_S / took_s))
+            self._limit = max(LEAST, fitting)
         else:
-            self._limit = min(BATCH, max(self._limit, 2 * items))
+            self._limit = min(BATCH, max(self._limit, min(2 * items, fitting)))
 
     def _take(self) -> list[Result]:
         """The next results, each image once: a second answer builds on the first one's commit."""
@@ -179,7 +195,6 @@ class Writer:
         room = self._limit
         while self._waiting and len(batch) < room and self._waiting[0].item.image_pk not in seen:
             batch.append(self._waiting.popleft())
-            self._since.popleft()
             seen.add(batch[-1].item.image_pk)
         self._room.set()
         if not self._waiting and not self._closed:

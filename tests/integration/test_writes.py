@@ -31,7 +31,7 @@ from collector.store.schema import (
     schema_drift,
 )
 from collector.store.views import VIEWS
-from collector.store.writes import BATCH, FIRST, LEAST, Writer
+from collector.store.writes import BATCH, FIRST, LEAST, SLOW_S, Writer
 from tests.support.inventory import START, ZONE, disk, image
 
 NORTH = LaneKey("default", "cn-north-1")
@@ -357,6 +357,49 @@ async def test_slow_transactions_get_smaller(
     assert sizes[0] == FIRST
     assert {*sizes[1:-1]} == {LEAST}
     assert sum(filter(None, sizes)) == len(ids)
+
+
+async def test_nothing_is_asked_while_a_commit_hangs(
+    on_sqlite: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill loses at most a second of finished work, though the database takes minutes."""
+    store = on_sqlite
+    await store.plan("img-1", "img-2")
+    commit, hang = store.writer.commit, asyncio.Event()
+
+    async def hanging(batch: Sequence[Result]) -> None:
+        await hang.wait()
+        await commit(batch)
+
+    store.writer.commit = hanging
+    async with working(store.writer):
+        await store.writer.put(store.result("img-1", Outcome.NOT_FOUND, START))
+        await store.writer.room()  # there is room as long as it is fresh
+        monkeypatch.setattr("collector.store.writes.COMMITTED_S", -1.0)
+        asking = asyncio.ensure_future(store.writer.room())
+        await store.writer.put(store.result("img-2", Outcome.NOT_FOUND, START))  # was in flight
+        await asyncio.sleep(0)
+        assert not asking.done()
+        monkeypatch.undo()
+        hang.set()
+        await asking
+    (run,) = await store.rows(select(runs))
+    assert run["not_found"] == 2
+
+
+async def test_transactions_grow_as_far_as_they_are_fast(on_sqlite: Store) -> None:
+    """Twice as many items, if they would have fitted; a small one says nothing against more."""
+    writer = on_sqlite.writer
+    for items, took_s, limit in [
+        (FIRST, SLOW_S / 10, 2 * FIRST),
+        (2 * FIRST, SLOW_S / 1.1, int(2.2 * FIRST)),
+        (1, SLOW_S / 2, int(2.2 * FIRST)),
+        (100, SLOW_S * 1.25, 80),
+        (80, SLOW_S * 100, LEAST),
+        (BATCH, SLOW_S / 100, BATCH),
+    ]:
+        writer._pace(items, took_s)
+        assert writer._limit == pytest.approx(limit, abs=1)
 
 
 async def test_a_result_waits_less_than_a_second_for_its_commit(on_sqlite: Store) -> None:
