@@ -60,6 +60,9 @@ _OUTSIDE: Final = frozenset({"42501", "25006", "SQLITE_CORRUPT"})
 _CACHE_KIB: Final = 4_000
 """What each connection to SQLite may keep in memory, and sort in (KiB)."""
 
+_STATEMENTS: Final = 64
+"""Compiled statements that each connection to SQLite keeps; one of many rows takes 100 KiB."""
+
 _NOW: Final[dict[str, str]] = {
     # SQLite's clock has milliseconds; the text has the width of every other time.
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
@@ -232,7 +235,11 @@ class Database:
         options: dict[str, Any] = {"pool_size": 4, "pool_timeout": _WAIT_S, "pool_use_lifo": True}
         url = self.url
         if self.kind == "sqlite":
-            options["connect_args"] = {"timeout": _WAIT_S, "isolation_level": None}
+            options["connect_args"] = {
+                "timeout": _WAIT_S,
+                "isolation_level": None,
+                "cached_statements": _STATEMENTS,
+            }
             if self.read_only:
                 query = {"mode": "ro", "uri": "true"}
                 url = url.set(database=f"file:{quote(url.database or '')}").set(query=query)

@@ -15,8 +15,8 @@ __all__ = ["SQLITE_IS_NEW", "Prepared", "Values", "at_once"]
 Values = Sequence[Any]
 """The values of one row, in the order of a prepared statement's keys."""
 
-_ROWS: Final = 50
-"""Rows that SQLite takes with one statement; more are not faster."""
+_SIZES: Final = (64, 16, 4, 1)
+"""Rows that SQLite takes with one statement: more are not faster, other sizes never compiled."""
 
 SQLITE_IS_NEW: Final = sqlite3.sqlite_version_info >= (3, 33)
 """It knows `UPDATE … FROM`."""
@@ -46,12 +46,13 @@ class Prepared:
                 # Behind a pipeline the server does not count how long a transaction is idle.
                 await connection.exec_driver_sql("SELECT 1")
             return
-        whole = len(rows) - len(rows) % _ROWS
-        for some, size in ((rows[:whole], _ROWS), (rows[whole:], len(rows) - whole)):
-            if some:
-                starts = range(0, len(some), size)
-                values = [tuple(chain.from_iterable(some[n : n + size])) for n in starts]
+        start = 0
+        for size in _SIZES:
+            starts = range(start, len(rows) - size + 1, size)
+            if starts:
+                values = [tuple(chain.from_iterable(rows[n : n + size])) for n in starts]
                 await at_once(connection, "executemany", self._for(size), values)
+                start = starts[-1] + size
 
     def _for(self, rows: int) -> str:
         """The statement with its one group of values repeated."""

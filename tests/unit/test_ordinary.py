@@ -1,6 +1,6 @@
 """The fast way of normalizing: it takes what is as documented, and agrees with the careful one."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.documented import CLOUD, DISK, IMAGE, LOCAL, Object
-from collector.normalize import NotCanonical, careful
+from collector.normalize import NotCanonical, careful, normalize
 from collector.ordinary import ordinary
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -141,3 +141,18 @@ def test_the_payload_is_canonical_whatever_the_order_of_the_fields():
     assert found is not None
     assert found == ordinary(backwards, SHANGHAI)
     assert msgspec.json.decode(found.payload) == image
+
+
+def test_either_way_reads_times_in_the_zone_and_the_fast_one_is_first(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """`normalize` asks the careful way only for what the fast one leaves to it."""
+    plain, odd = {"createTime": "2021-01-28 16:49:05"}, {"createTime": "2021-01-28 16:49:05 "}
+    odd |= {"strange": 1}
+    for image in (plain, odd):
+        found = normalize(image, time_zone=SHANGHAI)
+        assert found.columns["create_time"] == datetime(2021, 1, 28, 8, 49, 5, tzinfo=UTC)
+    monkeypatch.setattr("collector.normalize.careful", None)
+    assert normalize(plain, time_zone=SHANGHAI).columns["create_time"] is not None
+    with pytest.raises(TypeError):
+        normalize(odd, time_zone=SHANGHAI)
