@@ -96,11 +96,11 @@ def _collector() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a user's mistake is one line on standard error."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    _open_closed_streams()
     try:
         with _collector.make_context("collector", words) as context:
             code = _collector.invoke(context)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except click.exceptions.Exit as error:
         return error.exit_code
     except SystemExit:
@@ -111,6 +111,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         codes = {_told(leaf) for leaf in leaves.values()}
         return int(next(code for code in _PRECEDENCE if code in codes))
     return int(code or Exit.OK)
+
+
+def _open_closed_streams() -> None:
+    """Put nothing in the place of a standard stream that was closed.
+
+    Else the next file that is opened, perhaps the database, has the stream's number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(nothing, mode, errors="replace"))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -172,13 +183,13 @@ def _say(text: str) -> None:
     try:
         for line in text.splitlines() or [""]:
             sys.stderr.write(f"collector: {printable(scrub(line))}\n")
-    except (AttributeError, OSError, ValueError):
+    except (OSError, ValueError):
         return
 
 
 def _discard_output() -> None:
     """Let the interpreter's last flush succeed: what cannot be written is given up."""
-    with suppress(AttributeError, OSError, ValueError):
+    with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
         os.close(null)

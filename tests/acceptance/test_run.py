@@ -121,6 +121,14 @@ def test_quiet_says_nothing_when_all_is_well(site: Site, simulator: Simulator) -
     assert "credentials refused" in line
 
 
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_standard_stream_is_an_empty_one(site: Site, closed: str) -> None:
+    """The collection is the same, and the database does not get the number of what was closed."""
+    ended = site.run(args=["sh", "-c", f'exec "$0" -c "$1" run {closed}', sys.executable, ENTRY])
+    assert ended.code == 0
+    assert site.run("verify").code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "stdin", "code", "text"),
     [
