@@ -58,7 +58,7 @@ def region_problem(text: str) -> str | None:
 
 
 def parse_reference(
-    text: str, *, where: str = "--image", error: type[CollectorError] = UsageError
+    text: str, *, where: str = "REGION/ID", error: type[CollectorError] = UsageError
 ) -> tuple[str, str]:
     """Split `REGION/ID`.
 

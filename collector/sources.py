@@ -10,15 +10,15 @@ import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from collector import log
-from collector.errors import CollectorError, ConfigurationError, UsageError
-from collector.ids import id_problem, parse_reference, read_ids
+from collector.errors import CollectorError, ConfigurationError, UnavailableError, UsageError
+from collector.ids import id_problem, parse_reference, read_ids, region_problem
 from collector.jdcloud.protocol import list_images
 from collector.lanes import AbandonedError, Account, Lane
 from collector.models import LaneKey, Outcome
@@ -59,7 +59,7 @@ class Selection:
     @property
     def replaces(self) -> bool:
         """Whether the configured targets are left aside."""
-        return bool(self.images or self.ids_file or self.discover)
+        return bool(self.images or self.ids_file is not None or self.discover)
 
     @property
     def narrows(self) -> bool:
@@ -165,22 +165,27 @@ class Sources:
 
         Raises:
             UsageError: what the command line names is malformed or not there.
-            ConfigurationError: what the configuration names is.
+            ConfigurationError: what the configuration names is, or it names no image.
+            UnavailableError: there is nowhere to keep standard input.
         """
         known = [account.name for account in settings.accounts]
         for name in selection.accounts:
             if name not in known:
                 raise UsageError(f"--account: no account {name!r}; there are: {', '.join(known)}")
+        for region in selection.regions:
+            if problem := region_problem(region):
+                raise UsageError(f"--region: {problem}")
         sources = cls(regions=selection.regions)
-        with tempfile.TemporaryFile() as spool:
+        with ExitStack() as kept:
             if selection.replaces:
-                sources._select(settings, selection, stdin, spool)
+                sources._select(settings, selection, stdin, kept)
             else:
                 settings.require_targets()
                 sources._configure(settings, selection)
             if not sources.keys:
-                where = "the command line" if selection.narrows else f"{settings.path}"
-                raise UsageError(f"{where} selects no image at all")
+                if selection.narrows:
+                    raise UsageError("the command line selects no image at all")
+                raise ConfigurationError(f"{settings.path}: its files of ids name no image at all")
             yield sources
 
     def _configure(self, settings: Settings, selection: Selection) -> None:
@@ -201,26 +206,25 @@ class Sources:
                 self.discover.setdefault(key, set()).update(target.discover)
 
     def _select(
-        self, settings: Settings, selection: Selection, stdin: BinaryIO | None, spool: BinaryIO
+        self, settings: Settings, selection: Selection, stdin: BinaryIO | None, kept: ExitStack
     ) -> None:
-        accounts = selection.accounts or tuple(account.name for account in settings.accounts)
+        named = selection.accounts or (account.name for account in settings.accounts)
+        accounts = list(dict.fromkeys(named))
         if not accounts:
             raise ConfigurationError(f"{settings.path}: accounts: found none; allowed: one or more")
-        if (selection.images or selection.ids_file) and len(accounts) != 1:
+        if (selection.images or selection.ids_file is not None) and len(accounts) != 1:
             raise UsageError(f"--account: name one of the accounts {', '.join(accounts)}")
         for text in selection.images:
             region, image_id = parse_reference(text)
             if not selection.regions or region in selection.regions:
                 self.images.setdefault(LaneKey(accounts[0], region), []).append(image_id)
-        if selection.ids_file:
+        if selection.ids_file is not None:
             piped = selection.ids_file == "-"
-            name = "standard input" if piped else selection.ids_file
+            name = "standard input" if piped else selection.ids_file or "--ids-file"
             path = Path("/dev/stdin" if piped else selection.ids_file)
             if piped or path.is_fifo():  # can be read only once
                 with nullcontext(stdin or io.BytesIO()) if piped else path.open("rb") as stream:
-                    shutil.copyfileobj(stream, spool)
-                spool.flush()
-                path = Path(f"/dev/fd/{spool.fileno()}")
+                    path = _keep(stream, name, kept)
             self.files.append(IdsFile.read(path, name, accounts[0], None, UsageError))
         for account in accounts if selection.discover else ():
             configured = {target.region for target in settings.targets if target.account == account}
@@ -231,6 +235,17 @@ class Sources:
                 )
             for region in regions:
                 self.discover[LaneKey(account, region)] = set(selection.discover)
+
+
+def _keep(stream: BinaryIO, name: str, kept: ExitStack) -> Path:
+    """Where to read a stream again, until `kept` is closed."""
+    try:
+        spool = kept.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - `kept` closes it
+    except FileNotFoundError as error:
+        raise UnavailableError(f"{name} cannot be kept: {error.strerror}") from None
+    shutil.copyfileobj(stream, spool)
+    spool.flush()
+    return Path(f"/dev/fd/{spool.fileno()}")
 
 
 async def list_ids(

@@ -50,7 +50,7 @@ def command(
     """
     if history and at is not None:
         raise UsageError("--at and --history exclude each other")
-    region, image_id = parse_reference(reference, where="REGION/ID")
+    region, image_id = parse_reference(reference)
 
     async def work(opened: "Database") -> int:
         from msgspec.json import encode  # noqa: PLC0415 - slow to import

@@ -132,11 +132,14 @@ def test_a_closed_standard_stream_is_an_empty_one(site: Site, closed: str) -> No
 @pytest.mark.parametrize(
     ("words", "stdin", "code", "text"),
     [
-        (["--image", "img-1"], "", 2, "--image: found 'img-1'; allowed: REGION/ID"),
+        (["--image", "img-1"], "", 2, "REGION/ID: found 'img-1'; allowed: REGION/ID"),
         (["--image", "cn-north-1/a b"], "", 2, "which has ' ' at position 2"),
         (["--ids-file", "-"], "cn-north-1/a\n\n/b\n", 2, "standard input: line 3: "),
         (["--ids-file", "-"], "", 2, "selects no image at all"),
         (["--ids-file", "none.txt"], "", 2, "none.txt: No such file"),
+        (["--ids-file", ""], "", 2, "--ids-file"),
+        (["--discover", "private", "--region", "../x"], "", 2, "--region: found '../x'"),
+        (["--region", ""], "", 2, "--region: found '', which is empty"),
         (["--min-coverage", "2"], "", 2, "--min-coverage"),
         (["--account", "nobody"], "", 2, "there are: default"),
         (["--discover", "secret"], "", 2, "--discover"),

@@ -61,7 +61,7 @@ def test_a_reference_is_region_slash_id():
 @pytest.mark.parametrize("text", ["img-a", "cn-north-1/", "/img-a", "cn-north-1/a/b", "", "/"])
 def test_a_bad_reference_is_a_usage_error_of_one_line(text):
     """A mistake on the command line names its option and ends with usage's code."""
-    with pytest.raises(UsageError, match=r"^--image: found .*; allowed: .*$"):
+    with pytest.raises(UsageError, match=r"^REGION/ID: found .*; allowed: .*$"):
         parse_reference(text)
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector import config
-from collector.errors import CollectorError, ConfigurationError, UsageError
+from collector.errors import CollectorError, ConfigurationError, UnavailableError, UsageError
 from collector.jdcloud.protocol import Call
 from collector.models import LaneKey
 from collector.settings import Settings, Source
@@ -131,9 +131,11 @@ def test_what_is_asked_for_replaces_the_configuration(configured: Settings) -> N
         (Selection(ids_file="-", accounts=("one",)), b"", "selects no image at all"),
         (Selection(ids_file="-", accounts=("one",)), b"a/b\nx\n", "standard input: line 2: "),
         (Selection(ids_file="-", accounts=("one",)), b"a/b\n\0\n", "line 2: found byte 0x00"),
+        (Selection(ids_file="", accounts=("one",)), b"", "--ids-file: Is a directory"),
         (Selection(ids_file="/none", accounts=("one",)), b"", "/none: No such file"),
         (Selection(ids_file="/", accounts=("one",)), b"", "/: Is a directory"),
         (Selection(regions=("cn-x-1",)), b"", "selects no image at all"),
+        (Selection(discover=("private",), regions=("../x",)), b"", "--region: found '../x'"),
         (Selection(discover=("private",), accounts=("one",), regions=()), b"", ""),
     ],
 )
@@ -152,6 +154,34 @@ def test_a_wrong_selection_is_a_usage_error(
         pass
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_account_that_is_named_twice_is_one(configured: Settings) -> None:
+    """Images need one account, not one option."""
+    with Sources.of(configured, Selection(("a-1/i",), accounts=("one", "one"))) as sources:
+        assert sources.keys == [LaneKey("one", "a-1")]
+
+
+def test_only_standard_input_needs_a_temporary_directory(
+    configured: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container may have a read-only disk; what cannot be kept there is told."""
+    monkeypatch.setattr("tempfile.tempdir", "/none")
+    with Sources.of(configured, Selection()) as sources:
+        assert sources.keys
+    selection = Selection(ids_file="-", accounts=("one",))
+    with pytest.raises(UnavailableError, match=r"^standard input cannot be kept: "):
+        Sources.of(configured, selection, io.BytesIO(b"a-1/i\n")).__enter__()
+
+
+def test_a_configuration_whose_files_name_no_image_is_refused(
+    tmp_path: Path,
+) -> None:
+    """It is the configuration's mistake, not the command line's."""
+    (tmp_path / "none.txt").write_text("# none\n")
+    target = '[[targets]]\naccount = "one"\nregion = "a-1"\nids_file = "none.txt"\n'
+    with pytest.raises(ConfigurationError, match="name no image at all"):
+        Sources.of(load(tmp_path, target), ALL).__enter__()
 
 
 @pytest.mark.parametrize(
