@@ -17,7 +17,7 @@ from collector.cli.reading import at_head
 from collector.errors import Exit, UsageError
 from collector.settings import Settings
 from collector.sources import Selection, Sources
-from collector.text import printable
+from collector.text import counted, printable
 
 __all__ = ["command"]
 
@@ -45,9 +45,9 @@ def add(
 ) -> int:
     """Add images; those that wait already are not doubled."""
     settings = settings_of(config_path)
-    if not images and not ids_file:
+    if not images and ids_file is None:
         raise UsageError("give REGION/ID or --ids-file")
-    accounts = (account,) if account else ()
+    accounts = () if account is None else (account,)
     selection = Selection(images, ids_file, accounts=accounts)
     with Sources.of(settings, selection, sys.stdin.buffer) as sources:
         return runtime.run(lambda stop: _add(settings, sources, stop, as_json=as_json))
@@ -70,7 +70,8 @@ async def _add(settings: Settings, sources: Sources, stop: runtime.Stop, *, as_j
                 added += len(ids)
         finally:
             await queue.close()
-    click.echo(json.dumps({"added": added}) if as_json else f"{added:,} ids added to the queue")
+    told = f"{counted(added, 'id')} added to the queue"
+    click.echo(json.dumps({"added": added}) if as_json else told)
     return Exit.OK if stop.signal is None else 128 + stop.signal
 
 
@@ -158,10 +159,11 @@ def retry(
     settings = settings_of(config_path)
     if everything == bool(ids):
         raise UsageError("give either --all or the ids to retry")
-    if account and account not in [one.name for one in settings.accounts]:
+    if account is not None and account not in [one.name for one in settings.accounts]:
         raise UsageError(f"--account: no account {account!r}")
     found = asyncio.run(_retry(settings, None if everything else ids, account))
-    click.echo(json.dumps({"retried": found}) if as_json else f"{found:,} dead letters retried")
+    told = f"{counted(found, 'dead letter')} retried"
+    click.echo(json.dumps({"retried": found}) if as_json else told)
     return Exit.OK if found or everything else Exit.FINDINGS
 
 

@@ -84,7 +84,7 @@ def test_dead_letters_are_listed_and_taken_back(site: Site) -> None:
     letters = [json.loads(line) for line in site.run("queue", "failed", "--json").out.splitlines()]
     assert [letter["image_id"] for letter in letters] == ["a", "b", "c"]
     assert site.run("queue", "retry", "nobody").code == 1
-    assert site.run("queue", "retry", "cn-north-1/a").out == "1 dead letters retried\n"
+    assert site.run("queue", "retry", "cn-north-1/a").out == "1 dead letter retried\n"
     assert site.run("queue", "retry", "b", "--json").document == {"retried": 1}
     assert site.run("queue", "retry", "--all").code == 0
     assert site.run("queue", "failed").out == ""
@@ -101,6 +101,8 @@ def test_dead_letters_are_listed_and_taken_back(site: Site) -> None:
         (("retry",), "either --all or the ids"),
         (("retry", "--all", "a"), "either --all or the ids"),
         (("retry", "--all", "--account", "nobody"), "no account 'nobody'"),
+        (("retry", "--all", "--account", ""), "no account ''"),
+        (("add", "--account", "", "cn-north-1/a"), "no account ''"),
     ],
 )
 def test_mistakes_are_one_line(site: Site, words: tuple[str, ...], text: str) -> None:
