@@ -4,14 +4,16 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from collector.cli import runtime
 from collector.cli.options import config_option, json_option, settings_of
+from collector.cli.reading import unless_stopped
 from collector.errors import CollectorError, Exit
 from collector.settings import Settings
 from collector.sources import Selection, Sources
@@ -33,7 +35,14 @@ FAIL_SKEW_S: Final = 900.0
 AT_ONCE: Final = 8
 """Accounts that are checked at once."""
 
-_ORDER: Final = (Exit.BUG, Exit.CONFIGURATION, Exit.REFUSED, Exit.UNAVAILABLE, Exit.PARTIAL)
+_ORDER: Final = (
+    Exit.BUG,
+    Exit.CONFIGURATION,
+    Exit.REFUSED,
+    Exit.UNAVAILABLE,
+    Exit.HELD,
+    Exit.PARTIAL,
+)
 _FORBIDDEN: Final = 403
 
 
@@ -62,10 +71,15 @@ def command(config_path: Path | None, *, offline: bool, as_json: bool) -> int:
     """
     settings = settings_of(config_path, quiet=True)
 
-    async def check() -> list[Finding]:
-        return [finding async for finding in _checks(settings, offline=offline)]
+    async def check() -> int:
+        findings = [finding async for finding in _checks(settings, offline=offline)]
+        return _tell(findings, as_json=as_json)
 
-    findings = asyncio.run(check())
+    return runtime.run(lambda stop: unless_stopped(stop, check()))
+
+
+def _tell(findings: Sequence[Finding], *, as_json: bool) -> int:
+    """Print what was found; return the exit code."""
     if as_json:
         click.echo(json.dumps({"checks": [asdict(finding) for finding in findings]}))
     for finding in () if as_json else findings:

@@ -6,8 +6,8 @@ import pytest
 
 from collector.simulator.server import SimulatorOptions, running
 from collector.store.engine import Database
-from collector.store.leases import Leases
-from tests.support.service import KEYS, configuration, process, target
+from collector.store.leases import Leases, holders
+from tests.support.service import KEYS, configuration, process, target, until
 
 
 async def check(path, *words, env=KEYS):
@@ -129,6 +129,31 @@ async def test_configuration_comes_first(tmp_path, sqlite_url):
     code, found = await check(path, "--offline")
     assert code == 78
     assert "9999" in found["database"][1]
+
+
+async def test_files_that_name_no_image_are_the_configurations_mistake(tmp_path, sqlite_url):
+    """As `run` would say: exit 78."""
+    (tmp_path / "ids.txt").write_text("# none yet\n")
+    files = target().replace('discover = ["private"]', 'ids_file = "ids.txt"')
+    path = configuration(tmp_path, "http://127.0.0.1:1", sqlite_url, targets=files)
+    code, found = await check(path, "--offline")
+
+    assert code == 78
+    assert found["configuration"][0] == "fail"
+
+
+async def test_stopped_it_gives_the_lease_back(tmp_path, sqlite_url):
+    """SIGTERM while the endpoint keeps it waiting: exit 143, and nobody waits for the account."""
+    async with running(SimulatorOptions(faults="hang=1", record=True)) as api:
+        path = configuration(tmp_path, api.url, sqlite_url, targets=target())
+        async with process("check", "--config", str(path)) as command:
+            await until(api.requests.total)
+            command.terminate()
+            output, errors = await command.communicate()
+
+    assert (command.returncode, output, errors) == (143, b"", b"")
+    async with Database(sqlite_url) as database:
+        assert await holders(database) == []
 
 
 async def test_lines(tmp_path, sqlite_url):
