@@ -9,6 +9,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 import click
 
@@ -75,13 +76,17 @@ discover = ["private"]
 def command(images: int, keep: Path | None) -> int:
     """Collect simulated images into a fresh database, audit them, and show what SQL answers."""
     log.configure(level="warning")
-    if keep is None:
-        keep = Path(tempfile.mkdtemp(prefix="collector-demo-"))
-    keep = keep.absolute()
+    if not str(keep).isprintable():
+        raise UsageError(f"--keep: found {keep}; allowed: a name that a URL can hold")
+    try:
+        keep = (keep or Path(tempfile.mkdtemp(prefix="collector-demo-"))).absolute()
+        keep.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--keep: no directory to write to: {error.strerror}") from None
     database = keep / "collector.db"
-    if database.exists():
-        raise UsageError(f"{database} exists already; remove it, or name another --keep DIR")
-    keep.mkdir(parents=True, exist_ok=True)
+    for path in (database, keep / "collector.toml"):
+        if path.exists():
+            raise UsageError(f"{path} exists already; remove it, or name another --keep DIR")
     return runtime.run(lambda stop: _demonstrate(stop, images, keep, database))
 
 
@@ -92,7 +97,7 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
     from collector.simulator.server import SimulatorOptions, running  # noqa: PLC0415
     from collector.store.engine import Database  # noqa: PLC0415
 
-    url = f"sqlite:///{database}"
+    url = f"sqlite:///{quote(str(database))}"
     access_key, secret_key = f"demo-{secrets.token_hex(8)}", secrets.token_hex(16)
     options = SimulatorOptions(images=images, access_key=access_key, secret_key=secret_key)
     click.echo(f"All data is simulated: {images:,} images in {len(REGIONS)} regions.\n")
@@ -123,7 +128,10 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
 
 
 def _write(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
+    try:
+        path.touch(mode=0o600, exist_ok=False)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
     path.write_text(text)
 
 
