@@ -20,7 +20,7 @@ from collector.errors import ConfigurationError
 from collector.settings import ProblemError, Settings, Table, check_database
 from collector.text import nearest, printable, shown
 
-__all__ = ["database_url", "distinct_keys", "load"]
+__all__ = ["checked_url", "database_url", "distinct_keys", "load"]
 
 PLACES: Final = (Path("collector.toml"), Path("/etc/collector/collector.toml"))
 """Where the file is looked for when neither `--config` nor `$COLLECTOR_CONFIG` names it."""
@@ -65,6 +65,15 @@ def database_url(path: Path | None, override: str | None, env: Mapping[str, str]
     where, url = ("--database", override) if override is not None else (name, env.get(name))
     if url is None or (override is None and path is not None):
         return load(path, env=env).database.url
+    return checked_url(where, url)
+
+
+def checked_url(where: str, url: str) -> str:
+    """The URL of a database, as `where` names it.
+
+    Raises:
+        ConfigurationError: when it is wrong.
+    """
     try:
         return check_database(url)
     except ValueError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from collector import log
+from collector import config, log
 from collector.cli import runtime
 from collector.cli.options import (
     age,
@@ -53,6 +53,8 @@ def downgrade(config_path: Path | None, database: str | None, revision: str) -> 
 
 
 async def _migrate(url: str, revision: str, *, up: bool) -> int:
+    if not revision:
+        raise UsageError("REVISION: found ''; allowed: a revision, head or base")
     from collector.store import migrate  # noqa: PLC0415 - slow to import
     from collector.store.engine import Database  # noqa: PLC0415
 
@@ -174,6 +176,7 @@ def copy(config_path: Path | None, database: str | None, target: str, *, as_json
     url = database_of(config_path, database)
     for secret in passwords_of(target):
         log.redact(secret)
+    config.checked_url("--to", target)
     return runtime.run(lambda stop: unless_stopped(stop, _copy(url, target, as_json=as_json)))
 
 
