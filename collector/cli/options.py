@@ -1,17 +1,20 @@
 """The options that commands share, and the loading that goes with them."""
 
+import math
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
+from typing_extensions import override
 
 from collector import config, log
 from collector.settings import Settings, duration
 from collector.text import passwords_of, shown
 
 __all__ = [
+    "Number",
     "age",
     "config_option",
     "database_of",
@@ -23,6 +26,19 @@ __all__ = [
 
 _YEARS: Final = range(1001, 9999)
 """What every database can hold."""
+
+
+class Number(click.FloatRange):
+    """A number, which `nan` and `inf` are not; click's own range lets `nan` through."""
+
+    @override
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is no number.", param, ctx)
+        return number
 
 
 def age(text: str) -> timedelta:

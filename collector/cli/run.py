@@ -10,7 +10,7 @@ import click
 
 from collector import log
 from collector.cli import runtime
-from collector.cli.options import config_option, json_option, settings_of
+from collector.cli.options import Number, config_option, json_option, settings_of
 from collector.settings import Settings, Source
 from collector.sources import Selection, Sources
 
@@ -39,7 +39,7 @@ __all__ = ["command"]
 @click.option("--fresh", is_flag=True, help="Do not resume an unfinished run of the same plan.")
 @click.option(
     "--min-coverage",
-    type=click.FloatRange(0.0, 1.0),
+    type=Number(0.0, 1.0),
     default=1.0,
     show_default=True,
     help="Share of the items that must be read for exit 0.",

@@ -7,6 +7,7 @@ import click
 
 from collector import log
 from collector.cli import runtime
+from collector.cli.options import Number
 
 __all__ = ["command"]
 
@@ -22,8 +23,8 @@ __all__ = ["command"]
 @click.option(
     "--images", type=click.IntRange(0, 10_000_000), default=500, show_default=True, help="How many."
 )
-@click.option("--rate-limit", type=float, default=0.0, help="Requests a second; 0: no limit.")
-@click.option("--latency", type=float, default=0.0, help="Seconds before each answer.")
+@click.option("--rate-limit", type=Number(0.0), default=0.0, help="Requests a second; 0: no limit.")
+@click.option("--latency", type=Number(0.0), default=0.0, help="Seconds before each answer.")
 @click.option(
     "--faults", metavar="SPEC", default="", help="Such as 500=0.05,reset=0.01,delete=0.02."
 )

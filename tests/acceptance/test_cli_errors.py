@@ -116,6 +116,10 @@ def test_help_lists_the_sixteen_commands_and_imports_none():
         (["init", "--foo"], "No such option '--foo'. (see collector init --help)"),
         (["init", "x"], "Got unexpected extra argument (x) (see collector init --help)"),
         (["init", "--path"], "Option '--path' requires an argument."),
+        (
+            ["simulate", "--latency", "nan"],
+            "Invalid value for '--latency': nan is no number. (see collector simulate --help)",
+        ),
         (["\x1b[31m"], r"No such command '\x1b[31m'. (see collector --help)"),
     ],
 )

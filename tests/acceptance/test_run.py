@@ -141,6 +141,7 @@ def test_a_closed_standard_stream_is_an_empty_one(site: Site, closed: str) -> No
         (["--discover", "private", "--region", "../x"], "", 2, "--region: found '../x'"),
         (["--region", ""], "", 2, "--region: found '', which is empty"),
         (["--min-coverage", "2"], "", 2, "--min-coverage"),
+        (["--min-coverage", "nan"], "", 2, "nan is no number"),
         (["--account", "nobody"], "", 2, "there are: default"),
         (["--discover", "secret"], "", 2, "--discover"),
         (["--config", "none.toml"], "", 78, "none.toml"),
