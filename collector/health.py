@@ -132,11 +132,14 @@ async def serve_http(
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
+            # A name that has no address comes with a negative number and its own words.
+            number = error.errno or 0
+            reason = os.strerror(number) if number > 0 else str(error.strerror or error)
             raise UnavailableError(
                 f"serve.listen: cannot listen on {host}:{port}: {reason}"
             ) from None
-        yield f"http://{host}:{runner.addresses[0][1]}"
+        name = f"[{host}]" if ":" in host else host
+        yield f"http://{name}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 

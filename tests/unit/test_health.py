@@ -116,6 +116,20 @@ async def test_taken_address_is_told():
                 pass
 
 
+async def test_a_name_without_an_address_is_told():
+    """In the resolver's words, whose numbers are not the system's."""
+    with pytest.raises(UnavailableError) as caught:
+        async with serve_http(("none.invalid", 0), Health({}), bytes):
+            pass
+    assert "Unknown error" not in str(caught.value)
+
+
+async def test_the_url_of_an_ipv6_address():
+    """It can be opened as it is written."""
+    async with serve_http(("::1", 0), Health({}), bytes) as url:
+        assert url.startswith("http://[::1]:")
+
+
 async def test_no_address():
     """Without an address nothing is served."""
     async with serve_http(None, Health({}), bytes) as url:
