@@ -5,6 +5,7 @@ Event names are static words; what varies goes into fields, and what belongs to 
 """
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final, TextIO, cast
@@ -75,7 +76,8 @@ def configure(
     """
     terminal = (stream or sys.stderr).isatty()
     console = log_format == "console" or (log_format == "auto" and terminal)
-    _structlog(console=console, colors=terminal, level=level, stream=stream)
+    colors = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    _structlog(console=console, colors=colors, level=level, stream=stream)
     root = logging.getLogger()
     root.addHandler(_LIBRARIES)  # once, however often it is added
     root.setLevel(logging.WARNING)

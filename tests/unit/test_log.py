@@ -74,13 +74,24 @@ def test_level_is_the_lowest_that_is_written():
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["loud"]
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_colours_can_be_refused(monkeypatch, name, value):
+    """A terminal gets none that shows none, or whose user wants none."""
+    monkeypatch.setenv(name, value)
+    terminal = Terminal()
+    log.configure("auto", "info", stream=terminal)
+    log.get_logger().info("plain", answer=42)
+    assert "plain" in terminal.getvalue()
+    assert "\x1b" not in terminal.getvalue()
+
+
 def test_auto_is_json_unless_the_stream_is_a_terminal():
     """A person gets a console's lines, a journal gets JSON."""
-
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
     stream = lines("auto")
     log.get_logger().info("plain")
     assert json.loads(stream.getvalue())["event"] == "plain"
