@@ -146,6 +146,8 @@ def _told(error: BaseException) -> int:
         case CollectorError():
             code = error.exit_code
             _say(str(error))
+        case KeyboardInterrupt(args=[int(number)]):  # the second signal; the first one counts
+            code = 128 + number
         case KeyboardInterrupt() | click.Abort():
             code = Exit.SIGINT
         case BrokenPipeError():

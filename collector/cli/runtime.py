@@ -28,7 +28,7 @@ class Stop(asyncio.Event):
     def by(self, number: int) -> None:
         """Ask to stop; asked again, interrupt at once."""
         if self.signal is not None:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(self.signal)
         self.signal = number
         self.set()
 

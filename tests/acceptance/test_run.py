@@ -9,6 +9,7 @@ import signal
 import socket
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -326,6 +327,20 @@ def test_a_database_that_is_not_ours_is_78(
     assert (ended.code, ended.out) == (78, "")
     assert text in ended.line or "does not know" in ended.line
     assert site.sql("SELECT name FROM sqlite_master ORDER BY 1") == before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_ends_at_once_by_the_first_ones_code(
+    site: Site, simulator: Simulator, number: int, code: int
+) -> None:
+    """Whoever asks twice does not wait for what is in flight."""
+    simulator.faults = Faults.parse("hang=1")
+    with site.running("run") as process:
+        until(lambda: simulator.requests.total() > 0)
+        process.send_signal(number)
+        time.sleep(0.2)
+        ended = site.end(process, number=signal.SIGTERM)
+    assert (ended.code, ended.out, ended.err) == (code, "", "")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
