@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from collector.errors import ConfigurationError
 from collector.settings import ProblemError, Settings, Table, check_database
-from collector.text import nearest, printable, shown
+from collector.text import nearest, os_reason, printable, shown
 
 __all__ = ["checked_url", "database_url", "distinct_keys", "load"]
 
@@ -117,8 +117,9 @@ def _read(file: Path) -> dict[str, Any]:
         with file.open("rb") as stream:
             content = stream.read(_MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigurationError(f"{name}: cannot read the configuration: {reason}") from None
+        raise ConfigurationError(
+            f"{name}: cannot read the configuration: {os_reason(error)}"
+        ) from None
     if len(content) > _MAX_FILE_BYTES:
         raise ConfigurationError(f"{name}: found over {_MAX_FILE_BYTES} bytes; allowed: TOML")
     try:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from collector import log
 from collector.errors import UnavailableError
+from collector.text import os_reason
 
 __all__ = ["ALIVE_S", "Health", "serve_http"]
 
@@ -132,12 +133,9 @@ async def serve_http(
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            # A name that has no address comes with a negative number and its own words.
-            number = error.errno or 0
-            reason = os.strerror(number) if number > 0 else str(error.strerror or error)
-            raise UnavailableError(
-                f"serve.listen: cannot listen on {host}:{port}: {reason}"
-            ) from None
+            where = f"{host}:{port}"
+            reason = os_reason(error)
+            raise UnavailableError(f"serve.listen: cannot listen on {where}: {reason}") from None
         name = f"[{host}]" if ":" in host else host
         yield f"http://{name}:{runner.addresses[0][1]}"
     finally:

@@ -1,18 +1,18 @@
 """One collection: plan or resume, work through the lanes, finish, seal."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from collector import __version__, log
-from collector.errors import Exit
+from collector.errors import Exit, UnavailableError
 from collector.jdcloud.credentials import Credentials
 from collector.lanes import Account
 from collector.metrics import Metrics
-from collector.models import Item, LaneKey, Outcome
+from collector.models import Item, LaneKey, Outcome, is_silence
 from collector.session import Session, open_session
 from collector.settings import Settings, Source
 from collector.sources import ListingError, Sources, list_ids
@@ -63,8 +63,8 @@ class Collected:
     """What came of it.
 
     Attributes:
-        refused: the credentials of every account were.
-        silent: every request failed for want of a connection.
+        refused: the credentials of every account that was heard of were.
+        silent: every request failed for want of a connection, but those of refused accounts.
         resumed: an unfinished run was taken up again.
         notes: what no item tells: refused credentials and failed listings, with the reason.
     """
@@ -179,7 +179,10 @@ async def close_run(
 
     Raises:
         LeaseLostError: another process may be at work on the run.
+        UnavailableError: the database's file was removed: SQLite itself does not notice.
     """
+    if await database.identity() != session.file:
+        raise UnavailableError(f"database {database}: the file was removed or replaced meanwhile")
     now, leases = datetime.now(UTC), session.leases
     status = await plan.finish(
         database, run_id, now, interrupted=interrupted, cut=cut, leases=leases
@@ -324,18 +327,23 @@ class _Run:
             resumable=True,
         )
         summary = await summarize(self._database, opened.run_id)
-        notes = []
+        notes, refused = [], set()
         for account in self._accounts:
             if account.refused is not None:
+                refused.add(account.name)
                 reason = account.refused.error_message
                 log.get_logger().error("credentials_refused", account=account.name, reason=reason)
                 notes.append(f"account {account.name}: credentials refused: {reason}")
         for (key, source), error in self._unlisted.items():
             notes.append(f"listing failed: {key} {source}: {error}")
+        others = [(one.account, Outcome(one.outcome)) for one in summary.failures]
+        others += [(key.account, error.outcome) for (key, _), error in self._unlisted.items()]
+        outcomes = {outcome for account, outcome in others if account not in refused}
+        silent = is_silence(outcomes)
         return Collected(
             summary,
-            refused=all(account.refused is not None for account in self._accounts),
-            silent=_is_silent(summary, self._unlisted.values()),
+            refused=bool(refused) and (silent or len(refused) == len(self._accounts)),
+            silent=silent,
             resumed=resumed,
             notes=tuple(notes),
         )
@@ -346,14 +354,6 @@ async def _pages(opened: Plan, lane: int) -> AsyncIterator[Sequence[Item]]:
     while page := await opened.waiting(lane, after):
         after = page[-1].image_pk
         yield page
-
-
-def _is_silent(summary: Summary, unlisted: Iterable[ListingError]) -> bool:
-    """Whether every attempt ended without any answer."""
-    outcomes = {Outcome(failure.outcome) for failure in summary.failures}
-    outcomes |= {error.outcome for error in unlisted}
-    outcomes.discard(Outcome.NOT_ATTEMPTED)
-    return bool(outcomes) and all(outcome.is_silence for outcome in outcomes)
 
 
 def exit_code(collected: Collected, *, min_coverage: float, signal: int | None) -> int:

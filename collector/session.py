@@ -58,6 +58,7 @@ class Session:
         stop: once set, nothing more is begun.
         runs: those that are at work here, which are nobody's to seal.
         opening: held by whoever opens a run, or seals those that were abandoned.
+        file: the database's identity, when it is a file.
     """
 
     settings: Settings
@@ -68,6 +69,7 @@ class Session:
     group: asyncio.TaskGroup
     stop: asyncio.Event
     on_reply: OnReply | None
+    file: tuple[int, int] | None
     accounts: dict[str, Account] = field(default_factory=dict)
     runs: set[int] = field(default_factory=set)
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -177,7 +179,8 @@ async def open_session(
         ):
             keeping = group.create_task(leases.keep())
             writing = group.create_task(writer.work())
-            session = Session(settings, keys, client, leases, writer, group, stop, on_reply)
+            file = await database.identity()
+            session = Session(settings, keys, client, leases, writer, group, stop, on_reply, file)
             yield session
             session.end()
             writer.close()

@@ -18,12 +18,19 @@ from typing import BinaryIO, Final
 
 from collector import log
 from collector.errors import CollectorError, ConfigurationError, UnavailableError, UsageError
-from collector.ids import id_problem, parse_reference, read_ids, region_problem
+from collector.ids import (
+    PUBLISHED_REGIONS,
+    id_problem,
+    parse_reference,
+    read_ids,
+    region_problem,
+)
 from collector.jdcloud.protocol import list_images
 from collector.lanes import AbandonedError, Account, Lane
 from collector.models import LaneKey, Outcome
 from collector.settings import Settings, Source
 from collector.store.writes import Tally
+from collector.text import os_reason
 
 __all__ = ["IdsFile", "ListingError", "Selection", "Sources", "list_ids"]
 
@@ -97,7 +104,9 @@ class IdsFile:
                 stream.seek(0)
                 found = {r for r, _ in read_ids(stream, name=name, region=region, error=error)}
         except OSError as problem:
-            raise error(f"{name}: {problem.strerror}; allowed: a readable file of ids") from problem
+            raise error(
+                f"{name}: {os_reason(problem)}; allowed: a readable file of ids"
+            ) from problem
         keys = frozenset(LaneKey(account, region) for region in found)
         return cls(path, name, account, region, digest, keys)
 
@@ -186,6 +195,10 @@ class Sources:
                 if selection.narrows:
                     raise UsageError("the command line selects no image at all")
                 raise ConfigurationError(f"{settings.path}: its files of ids name no image at all")
+            configured = {target.region for target in settings.targets}  # warned of by itself
+            for region in sorted({key.region for key in sources.keys} - configured):
+                if region not in PUBLISHED_REGIONS:
+                    log.get_logger().warning("unpublished_region", region=region)
             yield sources
 
     def _configure(self, settings: Settings, selection: Selection) -> None:
@@ -242,7 +255,7 @@ def _keep(stream: BinaryIO, name: str, kept: ExitStack) -> Path:
     try:
         spool = kept.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - `kept` closes it
     except FileNotFoundError as error:
-        raise UnavailableError(f"{name} cannot be kept: {error.strerror}") from None
+        raise UnavailableError(f"{name} cannot be kept: {os_reason(error)}") from None
     shutil.copyfileobj(stream, spool)
     spool.flush()
     return Path(f"/dev/fd/{spool.fileno()}")

@@ -1,6 +1,7 @@
 """What of a text may be shown to a person: no secret, no control character, no endless line."""
 
 import json
+import os
 import re
 from base64 import b64encode
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ __all__ = [
     "counted",
     "harmless_json",
     "nearest",
+    "os_reason",
     "passwords_of",
     "printable",
     "redact",
@@ -109,6 +111,14 @@ def shown(value: object, limit: int = 80) -> str:
         case _:
             text = str(value)
     return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def os_reason(error: Exception) -> str:
+    """Why the system refused, or Python in its place (`ValueError`), in plain words."""
+    number = getattr(error, "errno", None) or 0
+    if number > 0:  # a resolver's are below zero
+        return os.strerror(number)
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__
 
 
 def counted(count: int, noun: str) -> str:

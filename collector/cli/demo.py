@@ -16,6 +16,7 @@ import click
 from collector import log
 from collector.cli import runtime
 from collector.errors import UsageError
+from collector.text import os_reason
 
 if TYPE_CHECKING:
     from collector.run import Collected
@@ -82,7 +83,7 @@ def command(images: int, keep: Path | None) -> int:
         keep = (keep or Path(tempfile.mkdtemp(prefix="collector-demo-"))).absolute()
         keep.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--keep: no directory to write to: {error.strerror}") from None
+        raise UsageError(f"--keep: no directory to write to: {os_reason(error)}") from None
     database = keep / "collector.db"
     for path in (database, keep / "collector.toml"):
         if path.exists():
@@ -131,7 +132,7 @@ def _write(path: Path, text: str) -> None:
     try:
         path.touch(mode=0o600, exist_ok=False)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+        raise UsageError(f"{path}: cannot be written: {os_reason(error)}") from None
     path.write_text(text)
 
 

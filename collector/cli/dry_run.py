@@ -102,7 +102,7 @@ def print_plan(plan: dict[str, Any]) -> None:
         calls = ", ".join(f"{n:,} {fetch}" for fetch, n in lane["calls"].items())
         click.echo(f"{name}: {counted(lane['items'], 'image')}; calls: {calls}")
     for line in plan["listings_failed"]:
-        click.echo(f"listing failed: {line}", err=True)
+        click.echo(f"listing failed: {line}")
     most = "at most " if plan["members"] else ""
     for fetch, calls in plan["calls"].items():
         chosen = "  (configured)" if fetch == plan["fetch"] else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from collector.errors import UsageError
-from collector.text import printable
+from collector.text import os_reason, printable
 
 __all__ = ["output"]
 
@@ -31,8 +31,8 @@ def output(path: Path | None) -> Iterator[BinaryIO]:
     try:
         stream, temporary = _open(path)
     except OSError as error:
-        reason = error.strerror or error
-        raise UsageError(f"--output: cannot write {printable(str(path))}: {reason}") from None
+        where = printable(str(path))
+        raise UsageError(f"--output: cannot write {where}: {os_reason(error)}") from None
     try:
         with stream:
             yield stream

@@ -10,6 +10,7 @@ import click
 
 import collector
 from collector.errors import UsageError
+from collector.text import os_reason
 
 __all__ = ["PACKAGED", "command", "example"]
 
@@ -40,8 +41,7 @@ def command(path: Path) -> None:
     except FileExistsError:
         raise UsageError(f"{path} exists already; nothing was written") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{path}: cannot be written: {reason}") from None
+        raise UsageError(f"{path}: cannot be written: {os_reason(error)}") from None
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from collector.cli.runtime import Stop
 from collector.errors import Exit
-from collector.models import LaneKey
+from collector.models import LaneKey, Outcome, is_silence
 from collector.session import load_credentials, open_session
 from collector.settings import Settings, Source
 from collector.sources import ListingError, Sources, list_ids
@@ -40,7 +40,7 @@ async def list_all(
     keys = load_credentials(settings, os.environ)
     wanted = {key.account: keys[key.account] for key in sources.discover}
     failed: list[str] = []
-    outcomes = set()
+    outcomes: dict[str, set[Outcome]] = {}
     found = 0
     async with open_session(settings, database, wanted, stop=stop) as session:
         await session.serve_all()
@@ -50,15 +50,17 @@ async def list_all(
             async for source, listed in list_ids(account, lane, sorted(names), Tally()):
                 if isinstance(listed, ListingError):
                     failed.append(f"{key} {source}: {listed}")
-                    outcomes.add(listed.outcome)
+                    outcomes.setdefault(key.account, set()).add(listed.outcome)
                 else:
                     found += len(listed)
                     each(key, source, listed)
-        refused = all(account.refused is not None for account in session.accounts.values())
+        refused = {one.name for one in session.accounts.values() if one.refused is not None}
+    others = set[Outcome]().union(*(some for name, some in outcomes.items() if name not in refused))
     if stop.signal is not None:
         return failed, 128 + stop.signal
-    if failed and not found and refused:
+    silent = is_silence(others)
+    if not found and refused and (silent or len(refused) == len(wanted)):
         return failed, Exit.REFUSED
-    if failed and not found and all(outcome.is_silence for outcome in outcomes):
+    if not found and silent:
         return failed, Exit.UNAVAILABLE
     return failed, Exit.PARTIAL if failed else Exit.OK

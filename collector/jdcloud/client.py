@@ -42,6 +42,7 @@ from collector.jdcloud.credentials import Credentials
 from collector.jdcloud.protocol import Call, Reply, classify, clean
 from collector.jdcloud.signing import Scheme, TokenEncoding, sign, wire_path, wire_query
 from collector.models import Outcome
+from collector.text import os_reason
 
 __all__ = ["SERVICE", "Client", "Signer"]
 
@@ -266,9 +267,7 @@ def _reason(error: Exception) -> str:
         case ClientSSLError():
             reason = str(error.os_error)
         case ClientConnectorError():
-            cause, number = error.os_error, error.os_error.errno or 0
-            known = number > 0  # a resolver's are below zero
-            reason = (os.strerror(number) if known else cause.strerror) or type(cause).__name__
+            reason = os_reason(error.os_error)
         case _:
             return str(error) or type(error).__name__
     return f"cannot connect to {error.host}:{error.port}: {reason}"

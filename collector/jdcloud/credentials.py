@@ -20,6 +20,7 @@ from string import Template
 from typing_extensions import override
 
 from collector.errors import ConfigurationError
+from collector.text import os_reason
 
 __all__ = ["Credentials", "load"]
 
@@ -96,7 +97,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ConfigurationError(f"{path}: cannot be read: {os_reason(error)}") from error
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path}: is not UTF-8 text") from None
 
@@ -143,7 +144,7 @@ def _from_file(pattern: str, base: Path, env: Mapping[str, str]) -> Credentials:
     try:
         exposed = _exposed(path)
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ConfigurationError(f"{path}: cannot be read: {os_reason(error)}") from error
     if exposed:
         raise ConfigurationError(
             f"{path}: mode {exposed:04o} lets others than its owner in; allowed are 0600 and 0400"

@@ -1,7 +1,6 @@
 """A local stand-in for JD Cloud's VM endpoint, after the API's pages and its gateway's words."""
 
 import asyncio
-import os
 import re
 import ssl
 import time
@@ -22,6 +21,7 @@ from collector.errors import UnavailableError
 from collector.simulator.faults import ERRORS, JSON, Faults, envelope, inject
 from collector.simulator.images import REGIONS, SOURCES, Inventory, matches
 from collector.simulator.signatures import Claim, Verifier, read_claim
+from collector.text import os_reason
 
 __all__ = ["Simulator", "SimulatorOptions", "running", "serve"]
 
@@ -309,8 +309,7 @@ async def running(options: SimulatorOptions) -> AsyncIterator[Simulator]:
             await site.start()
         except OSError as error:
             where = f"{HOST}:{options.port}"
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise UnavailableError(f"cannot listen on {where}: {reason}") from None
+            raise UnavailableError(f"cannot listen on {where}: {os_reason(error)}") from None
         scheme = "https" if options.tls else "http"
         simulator.url = f"{scheme}://{HOST}:{runner.addresses[0][1]}"
         yield simulator

@@ -37,6 +37,7 @@ from typing_extensions import override
 from collector.errors import ConfigurationError, UnavailableError
 from collector.store.prepared import SQLITE_IS_NEW, Prepared, at_once
 from collector.store.types import UtcDateTime
+from collector.text import os_reason
 
 __all__ = ["DRIVERS", "Database"]
 
@@ -99,6 +100,14 @@ class Database:
     def path(self) -> Path | None:
         """The file of a SQLite database."""
         return Path(self.url.database or "") if self.kind == "sqlite" else None
+
+    async def identity(self) -> tuple[int, int] | None:
+        """Device and number of a SQLite database's file; None where there is none."""
+        try:
+            found = await asyncio.to_thread(os.stat, self.path) if self.path is not None else None
+        except OSError:
+            return None
+        return None if found is None else (found.st_dev, found.st_ino)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -229,7 +238,7 @@ class Database:
                 raise UnavailableError(f"database {self}: {_first_line(error.orig)}") from error
             raise
         except OSError as error:
-            raise UnavailableError(f"database {self}: {error.strerror or error}") from error
+            raise UnavailableError(f"database {self}: {os_reason(error)}") from error
 
     def _create_engine(self) -> AsyncEngine:
         options: dict[str, Any] = {"pool_size": 4, "pool_timeout": _WAIT_S, "pool_use_lifo": True}
