@@ -66,18 +66,25 @@ def follow(
     """
     if state.last_checked_at is not None and at <= state.last_checked_at:
         return Change(state, stale=True)
-    if outcome is not Outcome.PRESENT:
+    # A later attempt may be known already, when two runs share an image: then it failed, or this
+    # answer were stale, and it stays the last one.
+    late = state.last_attempt_at is not None and at < state.last_attempt_at
+    since = state.failing_since
+    if not outcome.is_reading:
+        since = at if since is None else min(at, since)
+    elif not late:
+        since = None
+    state = state._replace(failing_since=since)
+    if not late:
         state = state._replace(last_attempt_at=at, last_outcome=outcome.value)
     if not outcome.is_reading:
-        since = at if state.failing_since is None else state.failing_since
-        return Change(state._replace(failing_since=since))
+        return Change(state)
     if outcome is Outcome.NOT_FOUND:
         gone = state.state != "unknown"
         after = state._replace(
             state="gone" if gone else "unknown",
             last_checked_at=at,
             gone_at=(state.gone_at or at) if gone else None,
-            failing_since=None,
             fingerprint=None,
             members=None,
         )
@@ -89,13 +96,12 @@ def follow(
         )
     changed = fingerprint != state.fingerprint
     members_changed = members is not None and members != state.members
-    after = State(
+    after = state._replace(
         state="present",
         first_seen_at=at if state.first_seen_at is None else state.first_seen_at,
         last_seen_at=at,
         last_checked_at=at,
-        last_attempt_at=at,
-        last_outcome=outcome.value,
+        gone_at=None,
         fingerprint=fingerprint,
         members=members if members_changed else state.members,
     )

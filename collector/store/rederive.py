@@ -84,19 +84,15 @@ async def _parents(
         runs, runs.c.id == table.c.run_id
     )
     query = select(*names, raw(runs.c.time_zone), *map(raw, columns)).select_from(source)
-    key, after = child.c[foreign], -(2**63)
-    while True:
-        page = query.where(table.c.id > after).order_by(table.c.id).limit(_PAGE)
-        rows = (await connection.execute(page)).all()
-        if not rows:
-            return
-        last = rows[-1].id
+    query = query.order_by(table.c.id).limit(_PAGE)
+    key, page = child.c[foreign], query  # the first page without a bound: no key is too small
+    while rows := (await connection.execute(page)).all():
         below = select(raw(key, "parent"), *(raw(c) for c in child.c if c.name != "id"))
-        below = below.where(key > after, key <= last).order_by(key)
+        below = below.where(key.between(rows[0].id, rows[-1].id)).order_by(key)
         children: dict[int, list[Any]] = {}
         for child_row in (await connection.execute(below)).mappings():
             children.setdefault(child_row["parent"], []).append(child_row)
-        after = last
+        page = query.where(table.c.id > rows[-1].id)
         for row in rows:
             yield row, children.get(row.id, [])
 
@@ -328,13 +324,19 @@ async def readings(connection: AsyncConnection, pruned_until: Any) -> AsyncItera
         async for page in pages(connection, query):
             for row in page:
                 yield Finding("image", _named(row), f"no observation is of its {claimed.name}")
-    checked = images.c.last_checked_at
+    checked, since = images.c.last_checked_at, images.c.failing_since
+    attempt = images.c.last_attempt_at
     newer = or_(checked.is_(None), rows.observed_at > checked)
-    joined = observation_rows.join(images, seen_in)
-    query = select(*identity, raw(rows.run_id)).select_from(joined).where(is_reading, newer)
+    told = and_(rows.observed_at >= since, rows.observed_at <= attempt)
+    untold = or_(since.is_(None), attempt.is_(None), ~told, is_reading)
+    query = select(*identity, raw(rows.run_id), raw(rows.outcome))
+    query = query.select_from(observation_rows.join(images, seen_in))
+    query = query.where(rows.observed_at.is_not(None), newer, untold)
     async for page in pages(connection, query):
         for row in page:
-            yield Finding("image", _named(row), f"run {row.run_id} read it after last_checked_at")
+            read = row.outcome in _READINGS
+            what = "read it after last_checked_at" if read else "did not read it, which is untold"
+            yield Finding("image", _named(row), f"run {row.run_id} {what}")
 
 
 async def orphans(connection: AsyncConnection) -> AsyncIterator[Finding]:

@@ -126,12 +126,12 @@ class _Examiner:
     async def ledger(self) -> Findings:
         """Every entry, and the head."""
         prunings = select(ledger.c.content).where(ledger.c.kind == PRUNE)
-        async for page in pages(self._connection, prunings):
-            for (content,) in page:
+        async for some in pages(self._connection, prunings):
+            for (content,) in some:
                 self._pruned_digests.update(_pruned(content))
         seq, digest, query = 0, FIRST, select(ledger).order_by(ledger.c.seq).limit(_PAGE)
-        after: Any = -1
-        while entries := (await self._connection.execute(query.where(ledger.c.seq > after))).all():
+        page = query  # without a bound, for an entry below the first is a forged one
+        while entries := (await self._connection.execute(page)).all():
             for row in entries:
                 try:
                     entry = strictly(row, _Entry)
@@ -147,7 +147,7 @@ class _Examiner:
                     yield finding
                 seq, digest = entry.seq, entry.digest
                 self._digests.add(digest)
-            after = entries[-1].seq
+            page = query.where(ledger.c.seq > entries[-1].seq)
         heads = [tuple(row) for row in (await self._connection.execute(select(ledger_head))).all()]
         if heads != [(1, seq, digest)]:
             found = ", ".join(f"entry {shown(head[1])}" for head in heads) or "nothing"
@@ -266,7 +266,8 @@ class _Examiner:
             if row.digest is not None:
                 yield Finding("run", where, "it has a digest, and the ledger has no entry of it")
             elif row.status in ("running", "interrupted") or row.finished_at is None:
-                yield Finding("unsealed", where, f"{row.status}: it may still be resumed")
+                what = f"{row.status}: not finished for good; a later run resumes it or seals it"
+                yield Finding("unsealed", where, what)
             elif held_now and row.recent:
                 yield Finding("unsealed", where, f"{row.status}: about to be sealed")
             else:

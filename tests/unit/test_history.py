@@ -97,6 +97,16 @@ def test_a_failure_changes_what_is_tried_and_nothing_else(state: State, outcome:
 
 
 @pytest.mark.parametrize("outcome", Outcome)
+def test_a_later_failure_stays_the_last_attempt(outcome: Outcome) -> None:
+    """An answer that two runs bring out of order hides no failure that was after it."""
+    failed = follow(seen("a"), Outcome.TIMEOUT, 7).state
+    state = follow(failed, outcome, 5, "b" if outcome is Outcome.PRESENT else None).state
+    since = 7 if outcome.is_reading else 5
+    assert (state.last_attempt_at, state.last_outcome) == (7, Outcome.TIMEOUT.value)
+    assert (state.failing_since, state.last_checked_at) == (since, 5 if outcome.is_reading else 1)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
 @pytest.mark.parametrize("at", [1, 2])
 def test_an_old_answer_is_an_observation_only(outcome: Outcome, at: int) -> None:
     """Nothing that is not newer than the last reading changes anything."""

@@ -245,6 +245,17 @@ NAMED = [
     ),
     (
         (
+            f"UPDATE image_versions SET id = {-(2**63)}, name = 'evil' WHERE image_pk ="
+            " (SELECT id FROM images WHERE account = 'default' AND image_id = 'img-5')"
+        ),
+        Finding(
+            "version",
+            "default/cn-north-1/img-5 from 2026-01-01 01:00:00.006000",
+            "name is 'evil', its payload says 'image img-5'",
+        ),
+    ),
+    (
+        (
             "UPDATE image_versions SET payload = replace(payload, 'CentOS', 'Ubuntu')"
             " WHERE image_pk ="
             " (SELECT id FROM images WHERE account = 'default' AND image_id = 'img-5')"
@@ -283,6 +294,24 @@ NAMED = [
     ),
     (
         (
+            "UPDATE images SET failing_since = NULL, last_outcome = 'present',"
+            " last_attempt_at = last_checked_at WHERE image_id = 'img-e1'"
+        ),
+        Finding("image", "default/cn-east-1/img-e1", "run 2 did not read it, which is untold"),
+    ),
+    (
+        "UPDATE images SET failing_since = last_attempt_at WHERE image_id = 'img-never'",
+        Finding("image", "default/cn-north-1/img-never", "run 1 did not read it, which is untold"),
+    ),
+    (
+        (
+            "UPDATE images SET last_attempt_at = failing_since, last_outcome = 'denied'"
+            " WHERE image_id = 'img-never'"
+        ),
+        Finding("image", "default/cn-north-1/img-never", "run 3 did not read it, which is untold"),
+    ),
+    (
+        (
             "UPDATE run_lanes SET failed = 7 WHERE run_id = 3 AND lane_id ="
             " (SELECT id FROM lanes WHERE account = 'other')"
         ),
@@ -307,6 +336,13 @@ NAMED = [
             "entry 2, run 2",
             "it does not follow from the entry before it, the run's row and its blocks",
         ),
+    ),
+    (
+        (
+            "INSERT INTO ledger SELECT -5, 'prune', NULL, json_object('runs', json_array(digest)),"
+            " 'f' FROM runs WHERE id = 2"
+        ),
+        Finding("chain", "entry -5", "it follows entry 0"),
     ),
     ("DELETE FROM ledger WHERE seq = 2", Finding("chain", "entry 3", "it follows entry 1")),
     (
