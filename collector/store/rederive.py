@@ -266,6 +266,13 @@ def _image(rows: Sequence[Any], pruned: Collection[int]) -> Iterator[Finding]:
         here, there = (dict(zip(_STATE, values, strict=True)) for values in (state, derived))
         for what in _differences(here, there, "its history"):
             yield Finding("image", _named(image), what)
+    # Where observations were pruned, the versions still prove that it was read so late.
+    proven = (found[-1].valid_to or found[-1].valid_from) if found else ""
+    if str(checked or "") < str(proven):
+        what = (
+            f"last_checked_at is {shown(plain(checked))}, its history says {plain(proven)} or later"
+        )
+        yield Finding("image", _named(image), what)
     if outcome not in _READINGS and (outcome is None) != (since is None):
         yield Finding("image", _named(image), "last_outcome and failing_since contradict")
 

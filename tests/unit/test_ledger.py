@@ -521,6 +521,7 @@ async def test_pruning_keeps_everything_else_provable(sealed: Path) -> None:
         "UPDATE ledger SET content = replace(content, 'before', 'after') WHERE kind = 'prune'",
         "DELETE FROM ledger WHERE kind = 'prune'",
         "UPDATE images SET last_seen_at = '2027-01-01 00:00:00.000000'",
+        "UPDATE images SET last_checked_at = NULL, last_attempt_at = NULL WHERE state = 'gone'",
         (
             "INSERT INTO observation_rows (run_id, lane_id, image_pk, outcome, attempts)"
             " VALUES (1, 1, 1, 'not_attempted', 0)"
