@@ -13,7 +13,7 @@ import click
 
 from collector.cli.options import config_option, database_option, json_option
 from collector.cli.reading import read
-from collector.errors import Exit
+from collector.errors import Exit, UsageError
 from collector.text import printable, shown
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def command(
     as_json: bool,
 ) -> int:
     """Recompute every digest, version and state from the rows; exit 1 when anything differs."""
+    if len(dict(expected)) != len(set(expected)):
+        raise UsageError("--expect names a run with two digests; one of them is not its digest")
 
     async def work(opened: "Database") -> int:
         from collector.store import ledger  # noqa: PLC0415 - slow to import

@@ -93,6 +93,17 @@ def test_verify_expected(sqlite_url: str, run: Run) -> None:
         assert "allowed: RUN_ID:DIGEST" in error
 
 
+def test_verify_expects_one_digest_of_a_run(sqlite_url: str, run: Run) -> None:
+    """Of two digests of one run none is passed over; the same one twice is one."""
+    *_, last = fill(sqlite_url)
+    right, wrong = ("--expect", f"3:{last}"), ("--expect", "3:" + "a" * 64)
+
+    assert run("verify", "--database", sqlite_url, *right, *right)[0] == 0
+    code, output, error = run("verify", "--database", sqlite_url, *wrong, *right)
+    assert (code, output) == (2, "")
+    assert "two digests" in error
+
+
 def test_verify_hostile_text(sqlite_url: str, run: Run) -> None:
     """What was forged cannot write to the terminal."""
     fill(sqlite_url, "UPDATE image_versions SET name = '\x1b[31m\u202eevil' WHERE id = 1")
