@@ -34,7 +34,9 @@ _HEADER = re.compile(
     r"((?:authorization|security[-_]?token|secret[-_]?key)['\"]?\s*[:=,]\s*['\"]?)[^'\"\r\n]+",
     re.IGNORECASE,
 )
-_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_IN_JSON = re.compile(
+    "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
 _SIGNATURE = re.compile(r"(signature=)[^\s,'\"]+", re.IGNORECASE)
 
 

@@ -51,7 +51,9 @@ HOSTILE = {
 IDS = {key: f"img-{key}" for key in HOSTILE}
 FAILING, GONE = "img-failing", "img-gone"
 
-TERMINAL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+TERMINAL = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
 """What a terminal may act upon, or shows in another order than it is."""
 
 
