@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     Update,
     and_,
     bindparam,
@@ -23,14 +24,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from collector.models import Item, LaneKey, Outcome
 from collector.store.engine import Database
 from collector.store.leases import Leases
-from collector.store.schema import (
-    image_versions,
-    images,
-    lanes,
-    observation_rows,
-    run_lanes,
-    runs,
-)
+from collector.store.schema import image_versions, images, lanes, observation_rows, run_lanes, runs
 
 __all__ = ["Opening", "Plan", "finish", "known_images", "last_whole", "unfinished", "unsealed"]
 
@@ -70,6 +64,7 @@ class Plan:
         keys = ["account", "region", "image_id", "state", "first_planned_at"]
         statement = database.insert_new(images).values({key: bindparam(key) for key in keys})
         self._insert_images = database.prepare(statement, keys)
+        self._observe = self._observing()
 
     @classmethod
     async def open(
@@ -121,13 +116,17 @@ class Plan:
             async with self._database.write() as connection:
                 await self._leases.confirm(connection, [key.account])
                 await self._insert_images.run(connection, rows)
-                await connection.execute(self._observe(key, lane, some))
+                of = {"of_account": key.account, "of_region": key.region}
+                await connection.execute(self._observe, {**of, "of_lane": lane, "of_ids": some})
 
-    def _observe(self, key: LaneKey, lane: int, ids: Sequence[str]) -> Any:
-        same_lane = (images.c.account == key.account) & (images.c.region == key.region)
-        source = select(
-            literal(self.run_id), literal(lane), images.c.id, _NOT_ATTEMPTED, literal(0)
-        ).where(same_lane & images.c.image_id.in_(ids))
+    def _observing(self) -> Any:
+        """Made once: a statement that holds its thousand ids is garbage that stays for long."""
+        lane = bindparam("of_lane", type_=BigInteger())
+        source = select(literal(self.run_id), lane, images.c.id, _NOT_ATTEMPTED, literal(0)).where(
+            images.c.account == bindparam("of_account"),
+            images.c.region == bindparam("of_region"),
+            images.c.image_id.in_(bindparam("of_ids", expanding=True)),
+        )
         names = ["run_id", "lane_id", "image_pk", "outcome", "attempts"]
         return self._database.insert_new(observation_rows).from_select(names, source)
 
