@@ -623,3 +623,50 @@ def test_listings_that_fail(
     assert ended.code == code
     for source, reason in expected:
         assert f"listing failed: default/cn-north-1 {source}: {reason}" in ended.out
+
+
+@pytest.mark.parametrize(("third", "codes"), [("", (77, 77, 77, 77)), ("good", (3, 3, 3, 3))])
+def test_one_account_refused_and_one_without_an_answer(
+    site: Site, third: str, codes: tuple[int, ...]
+) -> None:
+    """When nothing at all could be read the refusal counts; else it is partial, `check` too."""
+    names = [name for name in ("refused", "down", third) if name]
+    targets = []
+    for name in names:
+        key = "simulator" if name == "good" else f"key-of-{name}"
+        path = site.directory / f"{name}.toml"
+        path.write_text(f'access_key = "{key}"\nsecret_key = "simulator"\n')
+        path.chmod(0o600)
+        targets.append(f'account = "{name}"\nregion = "cn-north-1"\ndiscover = ["private"]')
+    accounts = {name: f"file:{name}.toml" for name in names}
+    site.configure(*targets, accounts=accounts, max_attempts=1)
+    down = 'name = "down"\nendpoint = "http://127.0.0.1:1"'
+    site.config.write_text(site.config.read_text().replace('name = "down"', down, 1))
+    words = (["run"], ["run", "--dry-run"], ["discover"], ["check"])
+    assert tuple(site.run(*some).code for some in words) == codes
+
+
+def test_a_database_that_is_removed_while_a_run_writes_to_it(
+    site: Site, simulator: Simulator
+) -> None:
+    """SQLite goes on writing to what nobody can find any more: that is not complete."""
+
+    async def remove(_: object) -> None:
+        site.database.unlink(missing_ok=True)
+
+    simulator.intercept = remove
+    ended = site.run("run", "--quiet")
+    assert (ended.code, ended.out) == (69, "")
+    assert ended.line.endswith("the file was removed or replaced meanwhile")
+
+
+def test_a_region_that_is_not_published_is_warned_of(site: Site) -> None:
+    """Wherever it is named; the configuration's are warned of once."""
+    for words in (
+        ["run", "--dry-run", "--image", "cn-west-9/img-1"],
+        ["queue", "add", "cn-west-9/a"],
+    ):
+        ended = site.run(*words)
+        assert ended.code == 0
+        assert json.loads(ended.line)["region"] == "cn-west-9"
+    assert site.run("run", "--dry-run", "--image", "cn-north-1/img-1").err == ""
