@@ -153,7 +153,7 @@ def _told(error: BaseException) -> int:
         case BrokenPipeError():
             code = _SIGPIPE
             _discard_output()
-        case MemoryError():
+        case MemoryError() | RuntimeError(args=["can't start new thread"]):
             code = Exit.BUG
             _say("out of memory")
         case OSError(errno=errno.EMFILE | errno.ENFILE):

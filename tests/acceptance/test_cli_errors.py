@@ -262,6 +262,13 @@ def test_anything_else_is_a_bug_in_one_line(command, capsys, error):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+def test_out_of_memory_is_said(command, capsys, error):
+    """A thread, too, starts with memory for its stack."""
+    assert command(raising(error)) == 70
+    assert capsys.readouterr().err == "collector: out of memory\n"
+
+
 def test_a_bugs_traceback_is_in_the_debug_log_scrubbed(tmp_path):
     """Whoever sets the level to debug sees where it happened, and no secret."""
     code = (
