@@ -157,6 +157,38 @@ async def test_a_resumed_run_reads_only_what_waits(database: Database, leases: L
     assert (await row_of(database, found)).unchanged == 0
 
 
+async def test_runs_and_accounts_do_not_mix(database: Database) -> None:
+    """One id in two accounts is two images; one image in two runs is two items."""
+    leases = Leases(database, {"default": "ak:default", "other": "ak:other"})
+    await leases.take_all()
+    first = await opened_with(database, leases, {NORTH: ["img-1", "img-2"], OTHER: ["img-1"]})
+    second = await opened_with(database, leases, {OTHER: ["img-1"]})
+    later = LaneKey("other", "cn-east-1")
+    await second.add(later, ["img-9"], START)  # a lane that was not named before
+    numbers = {key: number for key, (number, _) in (await first.lanes()).items()}
+    async with database.read() as connection:
+        attempts = await connection.execute(select(observation_rows.c.attempts).distinct())
+        assert list(attempts.scalars()) == [0]
+
+    writer = Writer(database, leases)
+    writer.lane(numbers[OTHER], OTHER)
+    (item,) = await waiting(first, numbers[OTHER])
+    await writer.commit([result(item, Outcome.NOT_FOUND, START)])
+    lanes = [{key: n for key, (_, n) in (await one.lanes()).items()} for one in (first, second)]
+    assert lanes == [{NORTH: 2, OTHER: 0}, {OTHER: 1, later: 1}]
+    assert await waiting(first, numbers[OTHER]) == []
+    assert [one.run_id for one in await waiting(second, numbers[OTHER])] == [second.run_id]
+
+    for opened in (first, second):
+        await opened.planned(START)
+        await opened.listing_failed()
+        await opened.listing_failed()
+        assert (await row_of(database, opened.run_id)).listings_failed == 2
+        await plan.finish(database, opened.run_id, START, interrupted=True)
+        await opened.resume()
+        assert (await row_of(database, opened.run_id)).failed == 0
+
+
 @pytest.mark.parametrize(
     ("done", "options", "status"),
     [
@@ -215,8 +247,10 @@ async def test_an_empty_run_is_complete_only_when_its_plan_was_whole(sqlite_url:
         whole = await opened_with(database, leases, {NORTH: []})
         assert await plan.finish(database, whole.run_id, START) == "complete"
         cut = await Plan.open(database, leases, OPENING, START, [NORTH])
+        await cut.add(NORTH, ["img-1"], START)
         status = await plan.finish(database, cut.run_id, START, interrupted=True)
         assert status == "interrupted"
+        await check_counts(database, cut.run_id, finished=True)
 
 
 async def test_which_run_can_be_resumed(database: Database, leases: Leases) -> None:
@@ -232,6 +266,11 @@ async def test_which_run_can_be_resumed(database: Database, leases: Leases) -> N
     assert await plan.unfinished(database, "p" * 64, late - timedelta(seconds=1)) == opened.run_id
     assert await plan.unfinished(database, "p" * 64, late) is None
     assert opened.run_id != unplanned.run_id
+    newer = await opened_with(database, leases, {NORTH: ["img-1"]})
+    assert await plan.unfinished(database, "p" * 64, now) == newer.run_id
+    await plan.finish(database, newer.run_id, now, interrupted=True)
+    await ledger.seal(database, newer.run_id)  # as `--fresh` does
+    assert await plan.unfinished(database, "p" * 64, now) == opened.run_id
     await plan.finish(database, opened.run_id, now)
     assert await plan.unfinished(database, "p" * 64, now) is None
 
@@ -256,6 +295,9 @@ async def test_who_may_seal_which_run(database: Database) -> None:
     assert await mine(accounts=("other",)) == []
     assert await mine(accounts=("default", "other")) == [unplanned, foreign, queued.run_id]
     assert resumable in await mine(at=START + RESUMABLE)
+    finished = (await opened_with(database, leases, {EAST: ["img-2"]})).run_id
+    await plan.finish(database, finished, now)
+    assert await mine() == [unplanned, queued.run_id, finished]
     await plan.finish(database, resumable, now, interrupted=True)
     assert resumable not in await mine()
     for run_id in await mine():
@@ -314,6 +356,7 @@ async def test_known_images_are_those_that_may_still_be_there(
     async def known(*sources: str) -> list[str]:
         found: list[str] = []
         while page := await plan.known_images(database, NORTH, sources, found[-1] if found else ""):
+            assert len(page) <= CHUNK
             found += page
         return found
 
@@ -321,7 +364,8 @@ async def test_known_images_are_those_that_may_still_be_there(
     assert await known("shared") == ["img-0007", "shared"]
     assert await known("private", "shared") == [*ids, "shared"]
     assert await known("public") == []
-    assert await plan.known_images(database, EAST, ["private"], "") == []
+    for elsewhere in (EAST, OTHER):
+        assert await plan.known_images(database, elsewhere, ["private"], "") == []
 
 
 async def test_a_late_process_changes_nothing(database: Database, leases: Leases) -> None:

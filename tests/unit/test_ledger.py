@@ -154,6 +154,12 @@ async def test_seals_at_the_same_time_make_one_chain(sqlite_url: str) -> None:
         lanes = [LaneKey(f"account-{n}", "cn-north-1") for n in range(4)]
         run_ids = [await inventory.run({lane: {"img-1": image("img-1")}}) for lane in lanes]
         await asyncio.gather(*(ledger.seal(database, run_id) for run_id in run_ids))
+        digest = await ledger.seal(
+            database, await inventory.run({NORTH: {"img-1": image("img-1")}})
+        )
+        last = await ledger.last(database)
+        assert last is not None
+        assert last.digest == digest
     assert await findings(sqlite_url) == []
 
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from collector.documented import CLOUD, DISK, IMAGE, LOCAL, Object
@@ -70,6 +70,11 @@ def images(*, odd: bool) -> Any:
     )
 
 
+STRANGE, PLAIN_DISK = {"cloudDisk": {"encrypt": False}}, {"cloudDisk": {"iops": 1}}
+
+
+@example({"dataDisks": [STRANGE, PLAIN_DISK], "systemDisk": PLAIN_DISK})
+@example({"dataDisks": [PLAIN_DISK], "systemDisk": STRANGE, "uefiSupport": False})
 @given(images(odd=False))
 def test_what_is_as_documented(image: dict[str, Any]):
     """It is read the fast way, with the same result; what is missing is None."""
