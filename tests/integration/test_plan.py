@@ -174,8 +174,10 @@ async def test_runs_and_accounts_do_not_mix(database: Database) -> None:
     writer.lane(numbers[OTHER], OTHER)
     (item,) = await waiting(first, numbers[OTHER])
     await writer.commit([result(item, Outcome.NOT_FOUND, START)])
-    lanes = [{key: n for key, (_, n) in (await one.lanes()).items()} for one in (first, second)]
-    assert lanes == [{NORTH: 2, OTHER: 0}, {OTHER: 1, later: 1}]
+    third = await opened_with(database, leases, {NORTH: ["img-2"]})
+    every = (first, second, third)
+    lanes = [{key: n for key, (_, n) in (await one.lanes()).items()} for one in every]
+    assert lanes == [{NORTH: 2, OTHER: 0}, {OTHER: 1, later: 1}, {NORTH: 1}]
     assert await waiting(first, numbers[OTHER]) == []
     assert [one.run_id for one in await waiting(second, numbers[OTHER])] == [second.run_id]
 
