@@ -44,7 +44,7 @@ docs: $(READY)  ## generate the data dictionary, the diagram, the rules page, th
 bench: $(READY)  ## throughput, rate, memory, against named peers in the same run
 	$(BIN)/python -m bench
 
-chaos: $(READY)  ## the long form of the fault matrix (20 minutes)
+chaos: $(READY)  ## the long form of the fault matrix (200 kills a database alone take 36 minutes)
 	COLLECTOR_CHAOS=1 $(BIN)/pytest -m 'chaos or not chaos' tests/faults
 
 coverage: $(READY)  ## the branches that the whole suite takes, processes included
