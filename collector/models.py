@@ -21,7 +21,7 @@ __all__ = [
     "Normalized",
     "Outcome",
     "Result",
-    "is_silence",
+    "nothing_heard",
 ]
 
 ColumnValue = str | int | bool | datetime | None
@@ -53,7 +53,7 @@ class Outcome(StrEnum):
         return self in (Outcome.NETWORK_ERROR, Outcome.TIMEOUT)
 
 
-def is_silence(outcomes: AbstractSet[Outcome]) -> bool:
+def nothing_heard(outcomes: AbstractSet[Outcome]) -> bool:
     """Whether these are all that there was, and no answer among them."""
     asked = outcomes - {Outcome.NOT_ATTEMPTED}
     return bool(asked) and all(outcome.is_silence for outcome in asked)

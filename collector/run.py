@@ -12,7 +12,7 @@ from collector.errors import Exit, UnavailableError
 from collector.jdcloud.credentials import Credentials
 from collector.lanes import Account
 from collector.metrics import Metrics
-from collector.models import Item, LaneKey, Outcome, is_silence
+from collector.models import Item, LaneKey, Outcome, nothing_heard
 from collector.session import Session, open_session
 from collector.settings import Settings, Source
 from collector.sources import ListingError, Sources, list_ids
@@ -339,7 +339,7 @@ class _Run:
         others = [(one.account, Outcome(one.outcome)) for one in summary.failures]
         others += [(key.account, error.outcome) for (key, _), error in self._unlisted.items()]
         outcomes = {outcome for account, outcome in others if account not in refused}
-        silent = is_silence(outcomes)
+        silent = nothing_heard(outcomes)
         return Collected(
             summary,
             refused=bool(refused) and (silent or len(refused) == len(self._accounts)),

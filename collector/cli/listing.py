@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from collector.cli.runtime import Stop
 from collector.errors import Exit
-from collector.models import LaneKey, Outcome, is_silence
+from collector.models import LaneKey, Outcome, nothing_heard
 from collector.session import load_credentials, open_session
 from collector.settings import Settings, Source
 from collector.sources import ListingError, Sources, list_ids
@@ -58,7 +58,7 @@ async def list_all(
     others = set[Outcome]().union(*(some for name, some in outcomes.items() if name not in refused))
     if stop.signal is not None:
         return failed, 128 + stop.signal
-    silent = is_silence(others)
+    silent = nothing_heard(others)
     if not found and refused and (silent or len(refused) == len(wanted)):
         return failed, Exit.REFUSED
     if not found and silent:
