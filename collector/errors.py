@@ -13,7 +13,9 @@
 The numbers are those of the public contract (after BSD's sysexits).
 """
 
+from collections.abc import Collection
 from enum import IntEnum
+from typing import Final
 
 __all__ = [
     "CollectorError",
@@ -26,6 +28,7 @@ __all__ = [
     "SchemaError",
     "UnavailableError",
     "UsageError",
+    "gravest",
 ]
 
 
@@ -41,8 +44,20 @@ class Exit(IntEnum):
     HELD = 75
     REFUSED = 77
     CONFIGURATION = 78
+    SIGPIPE = 141  # a filter whose reader went away: neither success nor a known failure
     SIGINT = 130
     SIGTERM = 143
+
+
+_PRECEDENCE: Final = (
+    *(Exit.BUG, Exit.SIGINT, Exit.SIGTERM, Exit.CONFIGURATION, Exit.REFUSED, Exit.UNAVAILABLE),
+    *(Exit.HELD, Exit.USAGE, Exit.PARTIAL, Exit.SIGPIPE, Exit.FINDINGS, Exit.OK),
+)
+
+
+def gravest(codes: Collection[int]) -> Exit:
+    """Which exit code counts when several apply."""
+    return next(code for code in _PRECEDENCE if code in codes)
 
 
 class CollectorError(Exception):

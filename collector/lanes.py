@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -20,7 +20,7 @@ from collector.models import Item, LaneKey, Outcome
 from collector.retry import delay, should_retry
 from collector.store.writes import Tally
 
-__all__ = ["AbandonedError", "Account", "Answer", "Lane", "OnReply"]
+__all__ = ["AbandonedError", "Account", "Answer", "Lane", "OnReply", "unheard"]
 
 OnReply = Callable[[LaneKey, Outcome, int, float], None]
 """Told of each answer: lane, outcome, which attempt it was, how long its turn took (seconds)."""
@@ -284,3 +284,23 @@ class Account:
                 return await self._stop.wait()
         except TimeoutError:
             return False
+
+
+def unheard(
+    accounts: Collection[Account], outcomes: Iterable[tuple[str, Outcome]]
+) -> tuple[bool, bool]:
+    """Why nothing may have been heard: credentials, or the connection.
+
+    Args:
+        accounts: those that were to be served.
+        outcomes: of what was not read, each with its account's name.
+
+    Returns:
+        Whether the credentials of every account that was heard of were refused; and whether all
+        other accounts were silent.
+    """
+    refused = {account.name for account in accounts if account.refused is not None}
+    asked = {outcome for name, outcome in outcomes if name not in refused}
+    asked.discard(Outcome.NOT_ATTEMPTED)
+    silent = bool(asked) and all(outcome.is_silence for outcome in asked)
+    return bool(refused) and (silent or len(refused) == len(accounts)), silent

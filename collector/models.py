@@ -4,7 +4,6 @@ None refers to itself, so that the garbage collector need not look at them (`gc=
 """
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -21,7 +20,6 @@ __all__ = [
     "Normalized",
     "Outcome",
     "Result",
-    "nothing_heard",
 ]
 
 ColumnValue = str | int | bool | datetime | None
@@ -51,12 +49,6 @@ class Outcome(StrEnum):
     def is_silence(self) -> bool:
         """Whether no answer came at all."""
         return self in (Outcome.NETWORK_ERROR, Outcome.TIMEOUT)
-
-
-def nothing_heard(outcomes: AbstractSet[Outcome]) -> bool:
-    """Whether these are all that there was, and no answer among them."""
-    asked = outcomes - {Outcome.NOT_ATTEMPTED}
-    return bool(asked) and all(outcome.is_silence for outcome in asked)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -10,9 +10,9 @@ from typing import Final
 from collector import __version__, log
 from collector.errors import Exit, UnavailableError
 from collector.jdcloud.credentials import Credentials
-from collector.lanes import Account
+from collector.lanes import Account, unheard
 from collector.metrics import Metrics
-from collector.models import Item, LaneKey, Outcome, nothing_heard
+from collector.models import Item, LaneKey, Outcome
 from collector.session import Session, open_session
 from collector.settings import Settings, Source
 from collector.sources import ListingError, Sources, list_ids
@@ -327,22 +327,20 @@ class _Run:
             resumable=True,
         )
         summary = await summarize(self._database, opened.run_id)
-        notes, refused = [], set()
+        notes = []
         for account in self._accounts:
             if account.refused is not None:
-                refused.add(account.name)
                 reason = account.refused.error_message
                 log.get_logger().error("credentials_refused", account=account.name, reason=reason)
                 notes.append(f"account {account.name}: credentials refused: {reason}")
         for (key, source), error in self._unlisted.items():
             notes.append(f"listing failed: {key} {source}: {error}")
-        others = [(one.account, Outcome(one.outcome)) for one in summary.failures]
-        others += [(key.account, error.outcome) for (key, _), error in self._unlisted.items()]
-        outcomes = {outcome for account, outcome in others if account not in refused}
-        silent = nothing_heard(outcomes)
+        unread = [(one.account, Outcome(one.outcome)) for one in summary.failures]
+        unread += [(key.account, error.outcome) for (key, _), error in self._unlisted.items()]
+        refused, silent = unheard(self._accounts, unread)
         return Collected(
             summary,
-            refused=bool(refused) and (silent or len(refused) == len(self._accounts)),
+            refused=refused,
             silent=silent,
             resumed=resumed,
             notes=tuple(notes),

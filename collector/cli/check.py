@@ -14,7 +14,7 @@ import click
 from collector.cli import runtime
 from collector.cli.options import config_option, json_option, settings_of
 from collector.cli.reading import unless_stopped
-from collector.errors import CollectorError, Exit
+from collector.errors import CollectorError, Exit, gravest
 from collector.settings import Settings
 from collector.sources import Selection, Sources
 from collector.text import counted, printable, scrub
@@ -35,14 +35,6 @@ FAIL_SKEW_S: Final = 900.0
 AT_ONCE: Final = 8
 """Accounts that are checked at once."""
 
-_ORDER: Final = (
-    Exit.BUG,
-    Exit.CONFIGURATION,
-    Exit.REFUSED,
-    Exit.UNAVAILABLE,
-    Exit.HELD,
-    Exit.PARTIAL,
-)
 _FORBIDDEN: Final = 403
 
 
@@ -85,8 +77,7 @@ def _tell(findings: Sequence[Finding], *, as_json: bool) -> int:
     for finding in () if as_json else findings:
         message = printable(scrub(" ".join(finding.message.split())))
         click.echo(f"{finding.status:<5} {finding.check}: {message}")
-    codes = {finding.code for finding in findings}
-    return next((code for code in _ORDER if code in codes), Exit.OK)
+    return gravest({finding.code for finding in findings})
 
 
 async def _checks(settings: Settings, *, offline: bool) -> AsyncIterator[Finding]:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from collector.cli.runtime import Stop
 from collector.errors import Exit
-from collector.models import LaneKey, Outcome, nothing_heard
+from collector.lanes import unheard
+from collector.models import LaneKey, Outcome
 from collector.session import load_credentials, open_session
 from collector.settings import Settings, Source
 from collector.sources import ListingError, Sources, list_ids
@@ -40,7 +41,7 @@ async def list_all(
     keys = load_credentials(settings, os.environ)
     wanted = {key.account: keys[key.account] for key in sources.discover}
     failed: list[str] = []
-    outcomes: dict[str, set[Outcome]] = {}
+    outcomes: list[tuple[str, Outcome]] = []
     found = 0
     async with open_session(settings, database, wanted, stop=stop) as session:
         await session.serve_all()
@@ -50,16 +51,14 @@ async def list_all(
             async for source, listed in list_ids(account, lane, sorted(names), Tally()):
                 if isinstance(listed, ListingError):
                     failed.append(f"{key} {source}: {listed}")
-                    outcomes.setdefault(key.account, set()).add(listed.outcome)
+                    outcomes.append((key.account, listed.outcome))
                 else:
                     found += len(listed)
                     each(key, source, listed)
-        refused = {one.name for one in session.accounts.values() if one.refused is not None}
-    others = set[Outcome]().union(*(some for name, some in outcomes.items() if name not in refused))
+        refused, silent = unheard(session.accounts.values(), outcomes)
     if stop.signal is not None:
         return failed, 128 + stop.signal
-    silent = nothing_heard(others)
-    if not found and refused and (silent or len(refused) == len(wanted)):
+    if not found and refused:
         return failed, Exit.REFUSED
     if not found and silent:
         return failed, Exit.UNAVAILABLE

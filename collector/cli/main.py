@@ -16,7 +16,7 @@ import click
 from typing_extensions import override
 
 from collector import __version__
-from collector.errors import CollectorError, Exit
+from collector.errors import CollectorError, Exit, gravest
 from collector.text import printable, scrub
 
 __all__ = ["COMMANDS", "main"]
@@ -40,23 +40,6 @@ COMMANDS: Final = {
     "demo": "Collect simulated images into a fresh database.",
 }
 """Every command with its line of help; `collector.cli.<name>` has it as `command`."""
-
-_SIGPIPE: Final = 141
-"""What a shell reports for a filter whose reader went away: neither success nor a known failure."""
-
-_PRECEDENCE: Final = (
-    Exit.BUG,
-    Exit.SIGINT,
-    Exit.SIGTERM,
-    Exit.CONFIGURATION,
-    Exit.REFUSED,
-    Exit.UNAVAILABLE,
-    Exit.HELD,
-    Exit.USAGE,
-    Exit.PARTIAL,
-    _SIGPIPE,
-)
-"""Which exit code counts when several errors come together."""
 
 _MAX_TEXT: Final = 300
 """Characters of an unexpected error's text that are shown."""
@@ -109,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What fails for all requests in flight fails with the same words: told once.
         leaves = {(type(leaf), str(leaf)): leaf for leaf in _leaves(error)}
         codes = {_told(leaf) for leaf in leaves.values()}
-        return int(next(code for code in _PRECEDENCE if code in codes))
+        return int(gravest(codes))
     return int(code or Exit.OK)
 
 
@@ -151,7 +134,7 @@ def _told(error: BaseException) -> int:
         case KeyboardInterrupt() | click.Abort():
             code = Exit.SIGINT
         case BrokenPipeError():
-            code = _SIGPIPE
+            code = Exit.SIGPIPE
             _discard_output()
         case MemoryError() | RuntimeError(args=["can't start new thread"]):
             code = Exit.BUG

@@ -62,7 +62,7 @@ _CACHE_KIB: Final = 4_000
 """What each connection to SQLite may keep in memory, and sort in (KiB)."""
 
 _STATEMENTS: Final = 64
-"""Compiled statements that each connection to SQLite keeps; one of many rows takes 100 KiB."""
+"""Compiled statements that each connection to SQLite keeps; those of many rows are large."""
 
 _NOW: Final[dict[str, str]] = {
     # SQLite's clock has milliseconds; the text has the width of every other time.
