@@ -70,7 +70,8 @@ async def main(images: int, runs: int) -> int:
                 )
                 if number % 4 == 3:
                     try:
-                        await asyncio.wait_for(process.wait(), random.uniform(0.5, 2.5))
+                        async with asyncio.timeout(random.uniform(0.5, 2.5)):
+                            await process.wait()
                     except TimeoutError:
                         process.kill()
                 codes[await process.wait()] += 1

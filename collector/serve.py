@@ -205,7 +205,8 @@ class Service:
     async def wait(self, seconds: float) -> None:
         """Wait, but not longer than until the signal to stop."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.stop.wait()
 
 
 async def refresh(metrics: Metrics, database: Database, depths: Sequence[Depth]) -> None:

@@ -188,6 +188,7 @@ async def open_session(
             keeping.cancel()
     finally:
         try:
-            await asyncio.wait_for(leases.release(), RELEASE_S)
+            async with asyncio.timeout(RELEASE_S):
+                await leases.release()
         except (UnavailableError, TimeoutError) as error:
             log.get_logger().warning("lease_not_released", reason=str(error))

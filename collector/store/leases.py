@@ -193,7 +193,8 @@ class Leases:
             await asyncio.sleep(RENEW_S)
             while self._tokens:
                 try:
-                    await asyncio.wait_for(self._renew(), RENEW_S)
+                    async with asyncio.timeout(RENEW_S):
+                        await self._renew()
                     break
                 except (UnavailableError, TimeoutError) as error:
                     if boot_time() >= self._send_until:

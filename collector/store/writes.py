@@ -160,9 +160,10 @@ class Writer:
             await self._some.wait()
             if not self._closed:
                 patience_s = min(FLUSH_S, COMMITTED_S - self._took_s)
+                left_s = self._since[0] + patience_s - time.monotonic()
                 with suppress(TimeoutError):
-                    left_s = self._since[0] + patience_s - time.monotonic()
-                    await asyncio.wait_for(self._full.wait(), max(0.0, left_s))
+                    async with asyncio.timeout(left_s):
+                        await self._full.wait()
             batch = self._take()
             if batch:
                 began = time.perf_counter()

@@ -106,7 +106,8 @@ async def test_sigterm_drains(tmp_path, sqlite_url):
         async with process("serve", "--config", str(path)) as worker:
             await until(lambda: len(api.hits) >= 8)
             worker.send_signal(signal.SIGTERM)
-            await asyncio.wait_for(worker.wait(), 30)
+            async with asyncio.timeout(30):
+                await worker.wait()
             assert worker.returncode == 143
         async with Database(sqlite_url) as database:
             left = await rows(database, "SELECT deliveries, token FROM queue_items")

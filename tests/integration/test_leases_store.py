@@ -176,7 +176,34 @@ async def test_renewals_go_on_and_notice_a_loss(
     assert not keeping.done()
     await change(database, token=9)
     with pytest.raises(LeaseLostError, match="passed to another process"):
-        await asyncio.wait_for(keeping, 10)
+        async with asyncio.timeout(10):
+            await keeping
+
+
+@pytest.mark.parametrize("ticks", range(4))
+async def test_keeping_ends_when_told_to_as_a_renewal_ends(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, ticks: int
+) -> None:
+    """A cancellation that meets the end of a renewal is not lost: nothing would come after it."""
+    monkeypatch.setattr(module, "RENEW_S", 0.02)
+    begun, answered = asyncio.Event(), asyncio.Event()
+
+    async def renew() -> None:
+        begun.set()
+        await answered.wait()
+
+    async with Database(sqlite_url) as database:
+        leases = Leases(database, {"one": "ak:1"})
+        await leases.take_all()
+        monkeypatch.setattr(leases, "_renew", renew)
+        keeping = asyncio.ensure_future(leases.keep())
+        await begun.wait()
+        answered.set()
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        keeping.cancel()
+        await asyncio.wait((keeping,), timeout=5)
+        assert keeping.cancelled()
 
 
 async def test_a_database_that_does_not_answer_ends_the_lease(
@@ -197,7 +224,8 @@ async def test_a_database_that_does_not_answer_ends_the_lease(
         await leases.take_all()
         monkeypatch.setattr(leases, "_renew", fail)
         with pytest.raises(LeaseLostError, match="the database is away"):
-            await asyncio.wait_for(leases.keep(), 20)
+            async with asyncio.timeout(20):
+                await leases.keep()
         assert tries == 3
 
 

@@ -230,7 +230,8 @@ async def test_lost_connection_ends_the_session(settings_of, sqlite_url):
             await asyncio.sleep(0)
             await proxy.cut()
             with pytest.raises(ExceptionGroup) as caught:
-                await asyncio.wait_for(watching, 10)
+                async with asyncio.timeout(10):
+                    await watching
             assert caught.group_contains(UnavailableError)
 
 

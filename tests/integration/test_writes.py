@@ -439,6 +439,27 @@ async def test_two_answers_for_one_image_build_on_each_other(on_sqlite: Store) -
     assert await store.rows(open_ones) == [{"name": "c"}, {"name": "c"}]
 
 
+@pytest.mark.parametrize("ticks", range(4))
+async def test_the_writer_ends_when_told_to_as_its_batch_is_full(
+    on_sqlite: Store, ticks: int
+) -> None:
+    """A cancellation that meets the last result of a batch is not lost."""
+    store = on_sqlite
+    ids = [f"img-{number:05}" for number in range(FIRST)]
+    await store.plan(*ids)
+    working = asyncio.ensure_future(store.writer.work())
+    await store.writer.put(store.result(ids[0], Outcome.NOT_FOUND, START))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    for one in ids[1:]:
+        await store.writer.put(store.result(one, Outcome.NOT_FOUND, START))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    working.cancel()
+    await asyncio.wait((working,), timeout=5)
+    assert working.cancelled()
+
+
 async def test_a_failing_database_ends_the_writer(on_sqlite: Store) -> None:
     """It does not go on with the next batch as if nothing had happened."""
     store = on_sqlite

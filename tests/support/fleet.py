@@ -163,7 +163,8 @@ class Fleet:
         number = await self.holder()
         self.note(f"SIGTERM of worker {number}")
         self._workers[number].terminate()
-        code = await asyncio.wait_for(self._workers[number].wait(), 30)
+        async with asyncio.timeout(30):
+            code = await self._workers[number].wait()
         assert code == 143, code
         await self._heard("SIGTERM")
         await self.start(number)

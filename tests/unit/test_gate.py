@@ -393,7 +393,8 @@ def test_who_is_cancelled_with_its_turn_has_left() -> None:
         await asyncio.wait([task])
         assert task.cancelled()
         before = time.monotonic()
-        await asyncio.wait_for(turn(dispatcher, lane), 10)
+        async with asyncio.timeout(10):
+            await turn(dispatcher, lane)
         runner.cancel()
         return time.monotonic() - before
 

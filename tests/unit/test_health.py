@@ -79,7 +79,8 @@ def test_watchdog_of_another_process_is_not_ours():
     """WATCHDOG_PID that names somebody else: no watchdog."""
 
     async def main() -> None:
-        await asyncio.wait_for(Health({"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}).watch(), 1)
+        async with asyncio.timeout(1):
+            await Health({"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}).watch()
 
     run_virtual(main())
 

@@ -365,7 +365,8 @@ def test_a_deadline_begins_nothing_new_and_ends_what_was_begun(concurrency: int)
             working = asyncio.ensure_future(work.feed(lane, items(*ids(500))))
             await asyncio.sleep(1.0)
             account.closing = True
-            await asyncio.wait_for(working, 30)
+            async with asyncio.timeout(30):
+                await working
             assert idle(lane, concurrency)
         assert 0 < len(work.answers) < 500
         assert work.outcomes()["img-0000"] is Outcome.SERVER_ERROR

@@ -83,7 +83,8 @@ def test_any_path_and_query_is_answered_with_an_envelope(tail: str) -> None:
             reader, writer = await asyncio.open_connection(host, int(port))
             head = f"GET {IMAGES}{tail} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
             writer.write(head.encode())
-            answer = await asyncio.wait_for(reader.read(), 5)
+            async with asyncio.timeout(5):
+                answer = await reader.read()
             writer.close()
             await writer.wait_closed()
             assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400"))
@@ -284,7 +285,8 @@ async def test_serving_tells_its_url_and_stops_when_it_is_cancelled() -> None:
     """`ready` gets the URL once it listens; cancelled, the port is closed."""
     listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(UNSIGNED, ready=listening.set_result))
-    url = await asyncio.wait_for(listening, 5)
+    async with asyncio.timeout(5):
+        url = await listening
     async with aiohttp.ClientSession() as session:
         async with session.get(url) as response:
             assert response.status == 404
