@@ -27,6 +27,7 @@ _TYPES: dict[type, Any] = {
     datetime: str,
     int: Annotated[int, msgspec.Meta(ge=INT64.start, le=INT64.stop - 1)],
 }
+_NOT_NULL = str | int | float | bool | dict[str, Any] | list[Any]
 
 
 def _kind(field: Field) -> Any:
@@ -42,24 +43,19 @@ def _strict(known: Object, **others: Any) -> Any:
     )
 
 
-_OTHERS: dict[str, Any] = {"instanceId": str, "serviceCode": str, "chargeInfo": dict[str, Any]}
-"""What is documented without a column; it stays in `extra`."""
-
 _Local = _strict(LOCAL)
 _Cloud = _strict(CLOUD, encrypt=bool)  # undocumented, and in the page's own example
 _Disk = _strict(DISK, cloudDisk=_Cloud, localDisk=_Local)
-_Image = _strict(
-    IMAGE,
-    imageId=str,
-    systemDisk=_Disk,
-    dataDisks=GenericAlias(list, (_Disk,)),
-    **_OTHERS,
-)
+_PARTS = {"imageId": str, "systemDisk": _Disk, "dataDisks": GenericAlias(list, (_Disk,))}
+_OTHERS = IMAGE.others - _PARTS.keys()
+"""What is documented without a column; it stays in `extra`, whatever it is."""
+
+_Image = _strict(IMAGE, **_PARTS, **dict.fromkeys(_OTHERS, _NOT_NULL))
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _columns = tuple(field.column for field in IMAGE.fields.values())
 _values = attrgetter(*IMAGE.fields)
-_others = attrgetter(*_OTHERS)
+_TIMES = [(f.column, f"image.{n}") for n, f in IMAGE.fields.items() if f.kind is datetime]
 _disk_values, _cloud_values = attrgetter(*DISK.fields), attrgetter(*CLOUD.fields)
 _disk_columns = (
     *("role", "position"),
@@ -84,13 +80,10 @@ def ordinary(image: Mapping[str, Any], time_zone: ZoneInfo) -> Normalized | None
         found = msgspec.convert(image, _Image)
         payload = _encode(found)
         columns: dict[str, ColumnValue] = dict(zip(_columns, _values(found), strict=True))
-        for column, path in (
-            ("create_time", "image.createTime"),
-            ("expired_time", "image.expiredTime"),
-        ):
+        for column, path in _TIMES:
             if columns[column] is not None:
                 columns[column] = read_time(columns[column], time_zone, path)
-        rest = {n: v for n, v in zip(_OTHERS, _others(found), strict=True) if v is not None}
+        rest = {n: v for n in _OTHERS if (v := getattr(found, n)) is not None}
         columns["extra"] = canonical(rest) if rest else None
     except (ValueError, RecursionError):
         return None
@@ -121,7 +114,7 @@ def _disk(disk: Any, role: str, position: int) -> dict[str, ColumnValue] | None:
         cloud = (
             _NO_CLOUD
             if local is None
-            else _Cloud(diskType=local.diskType, diskSizeGB=local.diskSizeGB)
+            else _Cloud(**{name: getattr(local, name) for name in LOCAL.fields})
         )
     elif local is not None:
         return None

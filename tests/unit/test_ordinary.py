@@ -35,6 +35,8 @@ ODD = st.one_of(
     st.just({}),
 )
 """Of any type, so that it is what the field holds now and then."""
+NESTED = st.recursive(ODD, st.lists)
+OTHERS = sorted(IMAGE.others - {"imageId", "systemDisk", "dataDisks"})
 
 
 def objects(known: Object, *, odd: bool, **others: st.SearchStrategy[Any]) -> Any:
@@ -63,9 +65,7 @@ def images(*, odd: bool) -> Any:
         imageId=PLAIN[str],
         systemDisk=disk,
         dataDisks=st.lists(disk, max_size=3),
-        chargeInfo=st.dictionaries(PLAIN[str], st.recursive(ODD, st.lists) if odd else NUMBER),
-        instanceId=PLAIN[str],
-        serviceCode=PLAIN[str],
+        **dict.fromkeys(OTHERS, st.dictionaries(PLAIN[str], NESTED if odd else NUMBER)),
         expiredTime=st.just("") | PLAIN[datetime],
     )
 
@@ -108,6 +108,7 @@ def test_what_is_odd(image: dict[str, Any]):
         {"chargeInfo": None},
         {"chargeInfo": {"price": float("nan")}},
         {"chargeInfo": {"": "\0"}},
+        {"serviceCode": "\0"},
         {"systemDisk": {"cloudDisk": {}, "localDisk": {}}},
         {"dataDisks": [None]},
         {"dataDisks": [{"status": "attached"}]},
@@ -118,6 +119,17 @@ def test_what_is_left_to_the_careful_way(change: dict[str, Any]):
     assert ordinary({"imageId": "img-1"}, SHANGHAI) is not None
 
     assert ordinary({"imageId": "img-1", **change}, SHANGHAI) is None
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("value", ["", "x", 1, 2**70, 2.5, False, {}, {"a": [None]}, [], [1]])
+def test_what_is_documented_without_a_column_may_hold_anything(name: str, value: Any):
+    """It is taken the fast way, and stays in `extra`, whatever it is but null."""
+    found = ordinary({name: value}, SHANGHAI)
+
+    assert found is not None
+    assert found == careful({name: value}, SHANGHAI)
+    assert msgspec.json.decode(str(found.columns["extra"])) == {name: value}
 
 
 @pytest.mark.parametrize("levels", [62, 63, 10_000])
