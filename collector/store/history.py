@@ -14,6 +14,8 @@ __all__ = ["Change", "State", "follow"]
 class State(NamedTuple):
     """An image as the database has it; times in the driver's own form, which compare in order.
 
+    First the columns of `images` of the same names, then what is read of the open versions.
+
     Attributes:
         fingerprint: of the open version; None when there is none.
         members: fingerprint of the open list of members; None when there is none.

@@ -26,16 +26,7 @@ from collector.store.types import UtcDateTime
 
 __all__ = ["Statements"]
 
-_STATE: Final = (
-    "state",
-    "first_seen_at",
-    "last_seen_at",
-    "last_checked_at",
-    "gone_at",
-    "last_attempt_at",
-    "last_outcome",
-    "failing_since",
-)
+_STATE: Final = tuple(name for name in State._fields if name in images.c)
 _OBSERVATION: Final = (
     "outcome",
     "http_status",
