@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["NotCanonical", "canonical", "fingerprint"]
+__all__ = ["MAX_DEPTH", "NotCanonical", "canonical", "fingerprint"]
 
 MAX_DEPTH = 64
-"""Levels of nesting that are accepted; documents of the API have five."""
+"""Levels of nesting that are accepted; answers have six, and whatever reads them recurses."""
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 

@@ -16,10 +16,10 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from collector.canonical import MAX_DEPTH
 from collector.models import Outcome
 
 __all__ = [
-    "MAX_DEPTH",
     "MAX_PAGE_SIZE",
     "MAX_RETRY_AFTER_S",
     "MESSAGE_CHARS",
@@ -40,8 +40,6 @@ MESSAGE_CHARS: Final = 500
 """What is kept of an error message."""
 MAX_PAGE_SIZE: Final = 100
 """Images that one describeImages call can ask for or list."""
-MAX_DEPTH: Final = 64
-"""Levels of nesting; real answers have 6, and everything after this recurses."""
 
 _TOKEN_CHARS = 128  # what is kept of a request id and of an error's status
 _SNIPPET_BYTES = 2000
