@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from collector.jdcloud import protocol
-from collector.jdcloud.protocol import MAX_PAGE_SIZE, Reply
+from collector.jdcloud.protocol import MAX_PAGE_SIZE, UNAUTHORIZED, Reply
 from collector.lanes import AbandonedError, Account, Answer, Lane
 from collector.models import Drift, Item, Members, Normalized, Outcome, Result
 from collector.normalize import NotCanonical, members, normalize
@@ -29,7 +29,6 @@ BREATH: Final = 10
 _UNDECIDED: Final = frozenset(
     {Outcome.THROTTLED, Outcome.TIMEOUT, Outcome.NETWORK_ERROR, Outcome.SERVER_ERROR}
 )
-_UNAUTHORIZED: Final = 401
 
 
 def one_by_one(items: Sequence[Item]) -> list[Sequence[Item]]:
@@ -106,7 +105,7 @@ class Fetcher:
         answer = await self._account.request(lane, call, tally, has_slot=has_slot)
         answer = answer.after(before)
         reply = answer.reply
-        if reply.outcome in _UNDECIDED or reply.http_status == _UNAUTHORIZED:
+        if reply.outcome in _UNDECIDED or reply.http_status == UNAUTHORIZED:
             for item in items:
                 await self._end(lane, item, answer)
             return

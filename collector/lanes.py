@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from collector.gate import Dispatcher, LaneGate
 from collector.jdcloud.client import Client, Signer
-from collector.jdcloud.protocol import Call, Reply
+from collector.jdcloud.protocol import UNAUTHORIZED, Call, Reply
 from collector.models import Item, LaneKey, Outcome
 from collector.retry import delay, should_retry
 from collector.store.writes import Tally
@@ -30,8 +30,6 @@ GIVE_UP_AFTER: Final = 20
 
 BEGUN: Final = 2_000
 """Items of a lane that are begun and not ended, those that wait for a retry included, at most."""
-
-_UNAUTHORIZED: Final = 401
 
 
 class AbandonedError(Exception):
@@ -275,7 +273,7 @@ class Account:
             lane.gate.throttled(granted)
         elif reply.http_status is not None:  # silence says nothing about the rate
             lane.gate.accepted()
-        if reply.http_status == _UNAUTHORIZED:
+        if reply.http_status == UNAUTHORIZED:
             self.refused = reply
 
     async def _stopped_within(self, seconds: float) -> bool:

@@ -23,6 +23,7 @@ __all__ = [
     "MAX_PAGE_SIZE",
     "MAX_RETRY_AFTER_S",
     "MESSAGE_CHARS",
+    "UNAUTHORIZED",
     "Call",
     "Reply",
     "classify",
@@ -40,12 +41,14 @@ MESSAGE_CHARS: Final = 500
 """What is kept of an error message."""
 MAX_PAGE_SIZE: Final = 100
 """Images that one describeImages call can ask for or list."""
+UNAUTHORIZED: Final = 401
+"""The status that refuses the credentials themselves: it ends their account's work."""
 
 _TOKEN_CHARS = 128  # what is kept of a request id and of an error's status
 _SNIPPET_BYTES = 2000
 _MAX_DUPLICATES = 20
 _OK, _MULTIPLE_CHOICES, _BAD_REQUEST = 200, 300, 400
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
+_FORBIDDEN, _NOT_FOUND, _TOO_MANY = 403, 404, 429
 _SERVER_ERRORS = range(500, 600)
 _CONTROLS: Final[dict[int, str | None]] = {
     **dict.fromkeys([*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029]),
@@ -241,7 +244,7 @@ def _failure(
     outcome, retryable = Outcome.INVALID_RESPONSE, False
     retry_after_s = None
     message = error.message
-    if status in (_UNAUTHORIZED, _FORBIDDEN):
+    if status in (UNAUTHORIZED, _FORBIDDEN):
         outcome = Outcome.DENIED
     elif status == _NOT_FOUND:
         if _proves_absence(call, error):
