@@ -1,4 +1,4 @@
-"""The tables that steer the work: who may call, what waits, what is sealed."""
+"""The tables that steer the work (calls, queue, seals); with them `metadata` is whole."""
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, UniqueConstraint, text
 
@@ -6,7 +6,7 @@ from collector.store.columns import FLAG, fk, key, time
 from collector.store.schema import metadata
 from collector.store.types import IDENT, LONG_TEXT, WORD
 
-__all__ = ["leases", "ledger", "ledger_head", "queue_items", "run_blocks"]
+__all__ = ["leases", "ledger", "ledger_head", "metadata", "queue_items", "run_blocks"]
 
 leases = Table(
     "leases",

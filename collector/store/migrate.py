@@ -123,8 +123,7 @@ async def drift(database: Database) -> list[str]:
     from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - slow to import
     from alembic.migration import MigrationContext  # noqa: PLC0415
 
-    from collector.store import control  # noqa: F401, PLC0415 - its tables belong to the metadata
-    from collector.store.schema import metadata  # noqa: PLC0415
+    from collector.store.control import metadata  # noqa: PLC0415
 
     def compare(connection: Connection) -> list[str]:
         options = {"include_object": lambda item, *_: _exists_on(item, connection.dialect.name)}
