@@ -1,6 +1,6 @@
 """The audit rules: SQL files with a header, run unchanged on every database.
 
-A rule is one file of `rules/`. Its header are comments `-- key: text`, continued on lines that
+A rule is one file of `rules/`. Its header is comments `-- key: text`, continued on lines that
 begin with `--` and three spaces:
 
     id, title, severity      the severity is info, low, medium or high

@@ -170,20 +170,20 @@ class Client:
         return (date.replace(tzinfo=date.tzinfo or UTC) - arrived).total_seconds()
 
     async def send(
-        self, call: Call, account: Signer, on_departure: Callable[[], None] | None = None
+        self, call: Call, signer: Signer, on_departure: Callable[[], None] | None = None
     ) -> Reply:
         """Make one attempt.
 
         Args:
             call: what to ask.
-            account: who asks, and where.
+            signer: who asks, and where.
             on_departure: called when the bytes go out; never when none do.
 
         Raises:
             LeaseLostError: the guard's; nothing was sent.
         """
         _on_departure.set(on_departure)
-        url, headers = account.request(call, now=datetime.now(UTC), nonce=os.urandom(16).hex())
+        url, headers = signer.request(call, now=datetime.now(UTC), nonce=os.urandom(16).hex())
         status: int | None = None
         received: Mapping[str, str] = {}
         try:
