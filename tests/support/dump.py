@@ -1,6 +1,7 @@
 """Prints a filled and sealed database as SQL: `python -m tests.support.dump > NNNN.sql`.
 
-Run before a new revision is written; `tests/integration/test_migrations.py` reads the result.
+Each revision has its own, made once the program works with it, and kept for good:
+`tests/integration/test_migrations.py` brings them all to head.
 """
 
 import asyncio
