@@ -229,8 +229,7 @@ class _Run:
 
     async def _open(self) -> tuple[Plan, bool]:
         order, settings = self._order, self._session.settings
-        api = settings.api
-        digest = order.sources.digest(members=api.members, time_zone=api.time_zone)
+        digest = order.sources.digest(settings.api)
         old = await plan.unfinished(self._database, digest, datetime.now(UTC))
         if old is not None and order.fresh:
             await _close_abandoned(self._session, self._database, old)

@@ -36,6 +36,7 @@ from collector.text import passwords_of, redacted_url, shown
 
 __all__ = [
     "Account",
+    "Api",
     "ProblemError",
     "Settings",
     "Source",

@@ -28,7 +28,7 @@ from collector.ids import (
 from collector.jdcloud.protocol import list_images
 from collector.lanes import AbandonedError, Account, Lane
 from collector.models import LaneKey, Outcome
-from collector.settings import Settings, Source
+from collector.settings import Api, Settings, Source
 from collector.store.writes import Tally
 from collector.text import os_reason
 
@@ -152,10 +152,10 @@ class Sources:
         for file in self.files:
             yield from file.ids(self.regions)
 
-    def digest(self, *, members: bool, time_zone: str) -> str:
+    def digest(self, api: Api) -> str:
         """SHA-256 of what is planned: targets and options, never rates."""
         files = sorted((f.account, f.region or "", f.digest) for f in self.files)
-        parts: list[object] = [["members", members], ["time_zone", time_zone]]
+        parts: list[object] = [["members", api.members], ["time_zone", api.time_zone]]
         parts.append(["regions", *sorted(set(self.regions))])
         parts += [["images", str(key), *sorted(set(i))] for key, i in sorted(self.images.items())]
         parts += [["file", *file] for file in files]

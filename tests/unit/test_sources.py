@@ -72,7 +72,7 @@ def ids_of(sources: Sources) -> dict[LaneKey, Counter[str]]:
 
 def digest_of(settings: Settings, selection: Selection = ALL, stdin: bytes = b"") -> str:
     with Sources.of(settings, selection, io.BytesIO(stdin)) as sources:
-        return sources.digest(members=False, time_zone="Asia/Shanghai")
+        return sources.digest(settings.api)
 
 
 def test_the_configuration_names_images_files_and_listings(configured: Settings) -> None:
@@ -252,17 +252,16 @@ def test_the_digest_is_of_what_is_planned(tmp_path: Path) -> None:
     assert digest_of(load(tmp_path, TARGETS + "[api]\nrate_limit = 1\nfetch = 'batch'\n")) == base
     swapped = TARGETS.replace('"img-a", "img-b"', '"img-b", "img-a", "img-b"')
     assert digest_of(load(tmp_path, swapped)) == base
-    with Sources.of(settings, Selection()) as sources:
-        assert sources.digest(members=True, time_zone="Asia/Shanghai") != base
-        assert sources.digest(members=False, time_zone="UTC") != base
     others = {
+        digest_of(load(tmp_path, TARGETS + "[api]\nmembers = true\n")),
+        digest_of(load(tmp_path, TARGETS + "[api]\ntime_zone = 'UTC'\n")),
         digest_of(load(tmp_path, TARGETS.replace("img-z", "img-y"))),
         digest_of(load(tmp_path, TARGETS.replace('"shared"', '"public"'))),
         digest_of(load(tmp_path, TARGETS.replace("cn-south-1", "cn-north-1"))),
         digest_of(settings, Selection(accounts=("one",))),
         digest_of(settings, Selection(regions=("cn-north-1",))),
     }
-    assert len(others | {base}) == 6
+    assert len(others | {base}) == 8
     (tmp_path / "north.txt").write_text("img-d\n")
     assert digest_of(settings) not in others | {base}
     piped = [
