@@ -35,8 +35,12 @@ _HEADER = re.compile(
     re.IGNORECASE,
 )
 _IN_JSON = re.compile(
-    "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+    "[\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f"
+    "\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]"
 )
+"""Control and format characters, and the two that end a line."""
+
 _SIGNATURE = re.compile(r"(signature=)[^\s,'\"]+", re.IGNORECASE)
 
 
@@ -80,9 +84,8 @@ def passwords_of(url: str) -> list[str]:
 
 
 def harmless_json(document: bytes) -> bytes:
-    """JSON that means the same, with what a terminal would act upon as escapes."""
-    text = document.decode()
-    return _IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
+    """JSON that means the same, with what a terminal would act upon, or hide, as escapes."""
+    return _IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], document.decode()).encode()
 
 
 def printable(text: str, *, keep: str = "") -> str:

@@ -110,5 +110,5 @@ def print_plan(plan: dict[str, Any]) -> None:
     stores = plan["stores"]
     click.echo(
         f"stores {counted(stores['observations'], 'observation')}, and a version for each image"
-        " that is new or changed; nothing was written"
+        " that is new or changed; none of that was written"
     )

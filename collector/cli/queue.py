@@ -58,7 +58,7 @@ async def _add(settings: Settings, sources: Sources, stop: runtime.Stop, *, as_j
     from collector.store import migrate  # noqa: PLC0415
     from collector.store.engine import Database  # noqa: PLC0415
 
-    added = 0
+    added = given = 0
     async with Database(settings.database.url) as database:
         await migrate.create_if_empty(database)
         queue = queue_of(settings, database)
@@ -66,11 +66,13 @@ async def _add(settings: Settings, sources: Sources, stop: runtime.Stop, *, as_j
             for key, ids in sources.ids():
                 if stop.signal is not None:
                     break
-                await queue.add(key, ids)
-                added += len(ids)
+                added += await queue.add(key, ids)
+                given += len(ids)
         finally:
             await queue.close()
     told = f"{counted(added, 'id')} added to the queue"
+    if given > added:
+        told += f"; {given - added:,} waited already, or came twice"
     click.echo(json.dumps({"added": added}) if as_json else told)
     return Exit.OK if stop.signal is None else 128 + stop.signal
 

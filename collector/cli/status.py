@@ -110,6 +110,8 @@ def _where(image: Mapping[str, Any]) -> str:
 
 
 def _age(age: timedelta) -> str:
-    """Hours, below three days; then days."""
-    hours = age.total_seconds() / 3600
+    """Minutes, below two hours; hours, below three days; then days."""
+    if (minutes := age.total_seconds() / 60) < 120:  # noqa: PLR2004
+        return f"{minutes:.1f} min"
+    hours = minutes / 60
     return f"{hours:.1f} h" if hours < 72 else f"{hours / 24:.1f} d"  # noqa: PLR2004

@@ -105,14 +105,24 @@ class DatabaseQueue:
             database.upsert(queue_items, keys, change).values(values), keys
         )
 
-    async def add(self, key: LaneKey, ids: Sequence[str]) -> None:
-        """Add ids; one that waits stays, one in flight comes again, a dead one gets a new life."""
+    async def add(self, key: LaneKey, ids: Sequence[str]) -> int:
+        """Add ids; one that waits stays, one in flight comes again, a dead one gets a new life.
+
+        Returns:
+            How many did not wait already.
+        """
+        added = 0
         for start in range(0, len(ids), CHUNK):
             async with self._database.write() as connection:
                 lane = await lane_id(self._database, connection, key)
                 # Sorted, so that two that add cannot wait for each other in a ring.
                 some = sorted(set(ids[start : start + CHUNK]))
+                waiting = _q.dead_at.is_(None) & (_q.token.is_(None) | _q.again)
+                known = (_q.lane_id == lane) & _q.image_id.in_(some) & waiting
+                count = select(func.count()).select_from(queue_items).where(known)
+                added += len(some) - (await connection.execute(count)).scalar_one()
                 await self._insert.run(connection, [(lane, image_id) for image_id in some])
+        return added
 
     async def reach(self) -> None:
         """Raise `UnavailableError` when what holds the items, beside the database, is not there."""

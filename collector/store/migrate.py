@@ -85,11 +85,15 @@ async def require_head(database: Database) -> None:
         SchemaError: empty, older, newer, or another program's.
         UnavailableError: it cannot be reached.
     """
+    _require_file(database)
+    async with database.read() as connection:
+        await _judge(database, connection, await current(connection))
+
+
+def _require_file(database: Database) -> None:
     path = database.path
     if path is not None and not path.exists():
         raise UnavailableError(f"database {database}: there is no such file")
-    async with database.read() as connection:
-        await _judge(database, connection, await current(connection))
 
 
 async def create_if_empty(database: Database) -> None:
@@ -111,6 +115,7 @@ async def upgrade(database: Database, revision: str = "head") -> None:
 
 async def downgrade(database: Database, revision: str) -> None:
     """Migrate down to a revision (`base`: nothing is left)."""
+    _require_file(database)
     await _migrate(database, lambda config: _command().downgrade(config, revision))
 
 

@@ -330,3 +330,12 @@ def make_authority(folder: Path, shell: Callable[[str], Any]) -> None:
         "openssl req -x509 -newkey rsa:2048 -nodes -keyout tsa.key -out tsa.pem -days 1"
         " -config authority.cnf 2>/dev/null"
     )
+
+
+@pytest.mark.parametrize("words", [("downgrade", "base"), ("downgrade", "0001"), ("status",)])
+def test_an_absent_file_stays_absent(words: tuple[str, ...], tmp_path: Path, run: Run) -> None:
+    """Only `upgrade` creates a database."""
+    code, _, error = run("db", words[0], "--database", f"sqlite:///{tmp_path}/a.db", *words[1:])
+    assert code == 69
+    assert "there is no such file" in error or "unable to open" in error
+    assert list(tmp_path.iterdir()) == []

@@ -36,7 +36,9 @@ def test_what_is_added_waits_once(site: Site) -> None:
     )
     lines = "cn-north-1/a\n# a comment\ncn-north-1/c\n"
     piped = site.run("queue", "add", "--json", "--ids-file", "-", stdin=lines)
-    assert piped.document == {"added": 2}
+    assert piped.document == {"added": 1}
+    told = "0 ids added to the queue; 3 waited already, or came twice\n"
+    assert site.run("queue", "add", "cn-north-1/a", "cn-north-1/a", "cn-north-1/c").out == told
     shown = site.run("queue", "status").out.splitlines()
     assert shown[0].startswith("account  region")
     assert [line.split()[:6] for line in shown[1:]] == [

@@ -578,6 +578,7 @@ def test_a_dry_run_calls_and_writes_nothing(site: Site, simulator: Simulator) ->
     assert not simulator.requests
     site.configure('region = "cn-north-1"\nimages = ["img-1"]', members=True)
     told = site.run("run", "--dry-run").out
+    assert told.endswith("that is new or changed; none of that was written\n")
     assert "fetch = 'single': at most 2 calls" in told, told  # whether it is private is not known
     site.configure('region = "cn-north-1"\ndiscover = ["private"]')
     ended = site.run("run", "--dry-run", "--json")

@@ -199,7 +199,8 @@ async def test_added_in_flight_comes_again_in_the_next_run(database_url):
     async with worker(database_url) as w:
         await w.queue.add(KEY, ["img-a"])
         items = await w.take()
-        await w.queue.add(KEY, ["img-a"])
+        assert await w.queue.add(KEY, ["img-a"]) == 1
+        assert await w.queue.add(KEY, ["img-a"]) == 0
         await w.end(items)
 
         assert await rows(w.database, "deliveries", "again") == [(0, False)]
@@ -224,12 +225,12 @@ async def test_added_again_while_failing_for_good(database_url):
 async def test_add_collapses_and_revives(database_url):
     """What waits is not doubled nor hurried; a dead letter that is added lives again."""
     async with worker(database_url, max_deliveries=1) as w:
-        await w.queue.add(KEY, ["img-a"])
-        await w.queue.add(KEY, ["img-a"])
+        assert await w.queue.add(KEY, ["img-a", "img-a"]) == 1
+        assert await w.queue.add(KEY, ["img-a"]) == 0
         await w.end(await w.take(), Outcome.DENIED)
         assert (await depths(w.database))[0].failed == 1
 
-        await w.queue.add(KEY, ["img-a"])
+        assert await w.queue.add(KEY, ["img-a"]) == 1
 
         (depth,) = await depths(w.database)
         assert (depth.ready, depth.failed) == (1, 0)

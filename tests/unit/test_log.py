@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import warnings
+from unicodedata import category
 from urllib.parse import quote
 
 import pytest
@@ -263,3 +264,13 @@ def test_printable_text_is_unchanged_and_all_other_becomes_printable(value):
     assert made.isprintable()
     if value.isprintable():
         assert made == value
+
+
+def test_json_shows_no_invisible_character():
+    """Control and format characters of every script are escapes, which mean the same."""
+    hidden = [char for char in map(chr, range(0x110000)) if category(char) in {"Cc", "Cf"}]
+    document = json.dumps({"name": f"a{''.join(hidden)}é镜像😀"}, ensure_ascii=False).encode()
+    made = text.harmless_json(document)
+    assert json.loads(made) == json.loads(document)
+    assert not set(hidden).intersection(made.decode())
+    assert "é镜像😀" in made.decode()
