@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, insert, select
+from sqlalchemy import Table, bindparam, case, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.models import Drift, Item, LaneKey, Normalized, Result
@@ -191,9 +191,11 @@ class Statements:
     def _upsert_drift(self) -> Prepared:
         names = [column.name for column in schema_drift.c]
         columns, given = schema_drift.c, self._database.given
-        change = {
+        first, last = columns.first_seen_at, columns.last_seen_at
+        change = {  # another process may have written an older answer, or a newer one, before
             "seen": columns.seen + given(columns.seen),
-            "last_seen_at": given(columns.last_seen_at),
+            "first_seen_at": case((given(first) < first, given(first)), else_=first),
+            "last_seen_at": case((given(last) > last, given(last)), else_=last),
         }
         statement = self._database.upsert(schema_drift, ["id"], change)
         return self._database.prepare(statement.values({n: bindparam(n) for n in names}), names)
@@ -211,7 +213,7 @@ def _drift_rows(batch: Sequence[Result], times: Sequence[Any]) -> list[Values]:
     for result, at in zip(batch, times, strict=True):
         for drift in result.image.drift if result.image is not None else ():
             row = seen.setdefault(drift, [at, at, 0, result.item.image_id])
-            row[1] = max(row[1], at)
+            row[0], row[1] = min(row[0], at), max(row[1], at)
             row[2] += 1
     rows: list[Values] = []
     for drift, (first, last, count, example) in seen.items():

@@ -233,6 +233,26 @@ async def test_an_answer_older_than_the_last_reading_is_an_observation_only(
     assert await store.rows(query) == [{"outcome": "not_found"}]
 
 
+async def test_drift_tells_its_first_and_last_time_in_whatever_order_answers_come(
+    store: Store,
+) -> None:
+    """Answers of one batch, or of two processes, need not come in the order of their times."""
+    await store.plan("img-1", "img-2", "img-3", "img-4")
+    hours = [START + timedelta(hours=n) for n in range(4)]
+    for some in ((2, 1), (3,), (0,)):
+        results = [
+            store.result(f"img-{n + 1}", Outcome.PRESENT, hours[n], novelty=True) for n in some
+        ]
+        await store.commit(*results)
+    query = select(schema_drift).where(schema_drift.c.path == "image.novelty")
+    (drift,) = await store.rows(query)
+    assert (drift["seen"], drift["first_seen_at"], drift["last_seen_at"]) == (
+        4,
+        hours[0],
+        hours[3],
+    )
+
+
 async def test_random_lives_leave_histories_without_overlap(store: Store) -> None:
     """Over random outcomes in random batches: what the tables say is what was answered."""
     chance = random.Random(7)
