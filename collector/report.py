@@ -20,6 +20,7 @@ from collector import __version__
 from collector.audit.catalogue import SEVERITIES, Rule, Values, load_rules
 from collector.audit.runner import Finding, portable_sql, sample
 from collector.store.changes import Change, latest
+from collector.store.control import ledger
 from collector.store.engine import Database
 from collector.store.reads import rows
 from collector.store.schema import disk_attachments, image_versions, images, lanes, run_lanes, runs
@@ -80,10 +81,11 @@ class Report:
         days: the days of the charts.
         states: number of images by state.
         run_count: runs in all; `runs` has the newest.
-        sealed: the newest sealed run: number, digest and time.
+        sealed: the run that was sealed last, which need not be the one with the highest number.
         lane_count: lanes in all; `lanes` has the first.
         timeline: kind of change → its number by day.
-        latest: the latest changes, newest first.
+        latest: the latest changes, newest first; of members as well, which the timeline leaves out.
+        change_count: changes in these days in all.
         unread: unread images by outcome; `unread_examples` has the longest unread.
         breakdowns: title → bars.
     """
@@ -100,6 +102,7 @@ class Report:
     lanes: Sequence[LaneRow] = ()
     timeline: dict[str, list[int]] = field(default_factory=dict)
     latest: Sequence[Change] = ()
+    change_count: int = 0
     unread: Sequence[Bar] = ()
     unread_examples: Sequence[Mapping[str, Any]] = ()
     breakdowns: dict[str, list[Bar]] = field(default_factory=dict)
@@ -147,8 +150,9 @@ async def _read_runs(connection: AsyncConnection, report: Report) -> None:
     report.runs = await rows(connection, planned.limit(RUNS))
     counted = select(func.count()).select_from(runs).where(runs.c.planned_at.is_not(None))
     report.run_count = (await connection.execute(counted)).scalar_one()
-    sealed = select(runs).where(runs.c.digest.is_not(None)).order_by(runs.c.id.desc()).limit(1)
-    report.sealed = next(iter(await rows(connection, sealed)), None)
+    sealed = select(runs).join(ledger, ledger.c.run_id == runs.c.id)
+    newest = sealed.order_by(ledger.c.seq.desc()).limit(1)
+    report.sealed = next(iter(await rows(connection, newest)), None)
 
 
 def _day(column: ColumnElement[datetime]) -> ColumnElement[str]:
@@ -220,7 +224,7 @@ async def _read_timeline(connection: AsyncConnection, report: Report) -> None:
         "changed": [opened[day][1] if day in opened else 0 for day in report.days],
         "vanished": [closed[day][0] if day in closed else 0 for day in report.days],
     }
-    report.latest = await latest(connection, begin, report.at, LISTED)
+    report.latest, report.change_count = await latest(connection, begin, report.at, LISTED)
 
 
 async def _read_unread(connection: AsyncConnection, report: Report) -> None:
@@ -259,13 +263,17 @@ async def _read_breakdowns(connection: AsyncConnection, report: Report) -> None:
         found = (await connection.execute(top)).all()
         if found and found[0].kinds > KINDS + 1:
             found = found[:KINDS]
-        bars = [Bar(row.kind or "not said", row.number) for row in found]
+        bars = [Bar(_label(row.kind), row.number) for row in found]
         if order:
             bars.sort(key=lambda bar: list(order).index(bar.label))
         if found and found[0].kinds > len(found):
             rest = int(found[0].total) - sum(bar.number for bar in bars)
             bars.append(Bar(f"{found[0].kinds - KINDS} others", rest))
         report.breakdowns[title] = bars
+
+
+def _label(kind: str | None) -> str:
+    return "not said" if kind is None else kind or '""'
 
 
 def render(report: Report) -> str:

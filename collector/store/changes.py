@@ -18,6 +18,7 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    func,
     literal_column,
     select,
     union_all,
@@ -269,14 +270,16 @@ async def changes(
 
 async def latest(
     connection: AsyncConnection, since: datetime, until: datetime, limit: int
-) -> list[Change]:
-    """The last changes of [since, until), the newest first."""
+) -> tuple[list[Change], int]:
+    """The last changes of [since, until), the newest first, and how many there are in all."""
     found = _between(since, until).subquery()
+    every = select(found.c.at, found.c.image_pk).distinct().subquery()
+    number = (await connection.execute(select(func.count()).select_from(every))).scalar_one()
     order = (found.c.at.desc(), found.c.image_pk.desc(), found.c.kind)
     page: _Page = {}  # a moment of an image has two rows at most
     for row in await connection.execute(select(found).order_by(*order).limit(2 * limit)):
         page.setdefault((row.at, row.image_pk), {})[row.kind] = row
-    return (await _details(connection, page))[:limit]
+    return (await _details(connection, page))[:limit], number
 
 
 async def _details(connection: AsyncConnection, page: _Page) -> list[Change]:
@@ -331,7 +334,8 @@ def _change(at: datetime, image: Record, name: str | None, versions: _Pair, list
     before, after = versions
     kind = "changed"
     if before is None and after is not None:
-        kind = "returned" if image["first_seen_at"] < at else "appeared"
+        first = image["first_seen_at"] or at  # NULL only where somebody made it that
+        kind = "returned" if first < at else "appeared"
     elif after is None and before is not None:
         kind = "vanished"
     newest = after or lists[1]

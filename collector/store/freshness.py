@@ -145,7 +145,7 @@ async def _accounts(connection: AsyncConnection, limit: datetime) -> list[Accoun
     account = func.coalesce(runs.c.account, lanes.c.account).label("account")
     shared = runs.c.account.is_(None).label("shared")
     finished = case((runs.c.finished_at.is_not(None), runs.c.id))
-    complete = case((runs.c.status == "complete", runs.c.id))
+    complete = case((runs.c.status == "complete", finished))
     query = (
         select(account, shared, *(func.max(one) for one in (runs.c.id, finished, complete)))
         .select_from(runs.outerjoin(run_lanes).outerjoin(lanes))

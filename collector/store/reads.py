@@ -80,7 +80,8 @@ def knowledge(version: Mapping[str, Any] | None, at: datetime) -> Knowledge:
         return Knowledge.NOT_KNOWN
     if version["valid_to"] is not None and version["valid_to"] <= at:
         return Knowledge.GONE
-    return Knowledge.CONFIRMED if at <= version["last_confirmed_at"] else Knowledge.ASSUMED
+    confirmed = version["last_confirmed_at"]  # NULL only where somebody made it that
+    return Knowledge.CONFIRMED if confirmed and at <= confirmed else Knowledge.ASSUMED
 
 
 async def find(

@@ -294,3 +294,24 @@ def test_a_signal_ends_an_export_and_leaves_no_part_of_it(database, tmp_path):
     assert process.wait(timeout=30) == 143
     assert not list(tmp_path.iterdir())
     os.close(reader)
+
+
+@pytest.mark.parametrize(
+    ("table", "forged"),
+    [("images", "last_seen_at"), ("images", "first_seen_at"), ("runs", "finished_at")],
+)
+def test_a_forged_null_is_named_and_ends_no_reader(database, tmp_path, table, forged):
+    """Whoever makes a time NULL is found by `verify`; the readers tell what is left."""
+    path = shutil.copy(database.removeprefix("sqlite:///"), tmp_path / "forged.db")
+    path.chmod(0o600)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE {table} SET {forged} = NULL")
+    url = f"sqlite:///{path}"
+    assert run(url, "show", "cn-north-1/img-a")[0] == 0
+    assert run(url, "show", "cn-north-1/img-a", "--history")[0] == 0
+    assert run(url, "changes", "--since", "2026-01-01")[0] == 0
+    assert run(url, "status")[0] == (3 if table == "runs" else 0)
+    assert run(url, "report", "--output", str(tmp_path / "report.html"))[0] == 0
+    if table == "images":  # the runs of this history are not sealed
+        code, out, _ = run(url, "verify")
+        assert (code, forged in out) == (1, True)

@@ -429,3 +429,37 @@ def test_chromium_shows_the_page_on_a_phone(html: str, tmp_path: Any) -> None:
 
     assert measured == {"width": "390", "hostile": "0"}
     assert set(asked) <= {"/", "/report", "/favicon.ico"}
+
+
+async def test_the_evidence_names_what_was_sealed_last(sqlite_url: str) -> None:
+    """The digest that covers all others belongs to the run at the chain's end, not the newest."""
+    async with inventory(sqlite_url) as made:
+        runs = [await made.run({NORTH: {"img-a": image("img-a")}}) for _ in range(2)]
+        digests = [await ledger.seal(made.database, run) for run in reversed(runs)]
+    report = await read(sqlite_url)
+    assert report.sealed is not None
+    assert (report.sealed["id"], report.sealed["digest"]) == (runs[0], digests[1])
+    assert f"--expect {runs[0]}:{digests[1]}" in Page(render(report)).text
+
+
+async def test_changes_of_members_alone_are_counted(sqlite_url: str) -> None:
+    """The list of changes tells how many it leaves out, those of members among them."""
+    lists = [Members(Outcome.PRESENT, *members({"pins": pins})) for pins in ([], ["friend"])]
+    ids = [f"img-{n:05}" for n in range(LISTED)]
+    async with inventory(sqlite_url) as made:
+        for one in lists:
+            at = NOW - timedelta(days=2 - lists.index(one))
+            await made.run({NORTH: {i: (image(i), one) for i in ids}}, at=at)
+    report = await read(sqlite_url)
+    assert report.change_count == 2 * LISTED
+    assert sum(map(sum, report.timeline.values())) == LISTED
+    assert f"{LISTED} of {2 * LISTED} changes of these days" in Page(render(report)).text
+
+
+async def test_an_empty_text_was_said(sqlite_url: str) -> None:
+    """`""` is a value of the API's; only NULL is told as not said."""
+    async with inventory(sqlite_url) as made:
+        some = {"img-a": image("img-a", platform=""), "img-b": image("img-b", platform=None)}
+        await made.run({NORTH: some}, at=NOW)
+    bars = (await read(sqlite_url)).breakdowns["Platform"]
+    assert sorted(bars) == [('""', 1), ("not said", 1)]
