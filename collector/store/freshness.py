@@ -34,8 +34,8 @@ class AccountState(NamedTuple):
     """One account's last runs of the whole configuration.
 
     Attributes:
-        last: columns of the newest finished one.
-        complete: those of the newest complete one.
+        last: columns of the one that was finished last.
+        complete: those of the complete one that was finished last.
     """
 
     account: str
@@ -77,7 +77,7 @@ class Status:
     def last(self) -> Mapping[str, Any] | None:
         """The newest finished run of the whole configuration, or of any account's part of it."""
         finished = [account.last for account in self.accounts if account.last is not None]
-        return max(finished, key=lambda run: int(run["id"]), default=None)
+        return max(finished, key=lambda run: (run["finished_at"], run["id"]), default=None)
 
     def document(self) -> dict[str, Any]:
         """One JSON document."""
@@ -144,7 +144,7 @@ async def _accounts(connection: AsyncConnection, limit: datetime) -> list[Accoun
     """The accounts that are judged; stale without a complete run finished since `limit`."""
     account = func.coalesce(runs.c.account, lanes.c.account).label("account")
     shared = runs.c.account.is_(None).label("shared")
-    finished = case((runs.c.finished_at.is_not(None), runs.c.id))
+    finished = runs.c.finished_at  # not the highest number: an older run may have been resumed
     complete = case((runs.c.status == "complete", finished))
     query = (
         select(account, shared, *(func.max(one) for one in (runs.c.id, finished, complete)))
@@ -154,19 +154,22 @@ async def _accounts(connection: AsyncConnection, limit: datetime) -> list[Accoun
     )
     known = [tuple(row) for row in await connection.execute(query) if row[0] is not None]
     newest_shared = max((row[2] for row in known if row[1]), default=0)
-    newest: dict[str, list[int]] = {}
-    for name, _, *ids in known:
-        old = newest.setdefault(name, [0, 0, 0])
-        newest[name] = [max(a, b or 0) for a, b in zip(old, ids, strict=True)]
-    judged = {name: ids for name, ids in newest.items() if ids[0] >= newest_shared}
-    wanted = {run_id for ids in judged.values() for run_id in ids[1:]}
-    found = select(*(runs.c[name] for name in _RUN)).where(runs.c.id.in_(wanted))
-    by_id = {row["id"]: row for row in await rows(connection, found)}
+    newest: dict[str, list[Any]] = {}
+    for name, _, *found in known:
+        old = newest.setdefault(name, [None] * 3)
+        newest[name] = [
+            max(filter(None, pair), default=None) for pair in zip(old, found, strict=True)
+        ]
+    judged = {name: found for name, found in newest.items() if found[0] >= newest_shared}
+    wanted = {at for found in judged.values() for at in found[1:] if at is not None}
+    facts = select(runs.c.account, *(runs.c[name] for name in _RUN)).order_by(runs.c.id)
+    some = facts.where(runs.c.scope == "whole", finished.in_(wanted))
+    by_end = {(row.pop("account"), row["finished_at"]): row for row in await rows(connection, some)}
     states = []
-    for name, (_, last, whole) in sorted(judged.items()):
-        run = by_id.get(whole)
+    for name, (_, *ends) in sorted(judged.items()):
+        last, run = (by_end.get((name, at)) or by_end.get((None, at)) for at in ends)
         stale = run is None or run["finished_at"] < limit
-        states.append(AccountState(name, by_id.get(last), run, stale))
+        states.append(AccountState(name, last, run, stale))
     return states
 
 

@@ -14,6 +14,7 @@ from collector.store import migrate, reads
 from collector.store.changes import changes, history
 from collector.store.engine import Database
 from collector.store.freshness import read_status
+from collector.store.plan import finish
 from collector.store.reads import Knowledge
 from tests.support.inventory import START, disk, image, inventory
 
@@ -233,6 +234,19 @@ async def test_status_is_judged_by_the_newest_complete_whole_run(database_url):
         assert await stale(finished + 2 * HOUR + timedelta(microseconds=1)) == (True, "failed")
         await made.run(good, finish=False)
         assert await stale(hour(6)) == (True, "failed")
+
+
+async def test_status_counts_a_run_that_was_resumed_after_a_newer_one(database_url):
+    """The last complete run is the one that was finished last, whatever its number."""
+    good = {NORTH: {"img-a": image("img-a")}}
+    async with inventory(database_url) as made:
+        older = await made.run(good, finish=False)
+        await made.run(good, trigger="schedule", account="main")
+        await finish(made.database, older, hour(9))
+        status = await read_status(made.database, hour(10), 2 * HOUR)
+
+    assert not status.stale
+    assert status.last["id"] == status.accounts[0].complete["id"] == older
 
 
 async def test_each_account_is_judged_by_its_own_runs(database_url):
