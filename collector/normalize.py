@@ -196,10 +196,11 @@ class _Reader:
         for name, known in _DETAILS if row["disk_category"] == "local" else reversed(_DETAILS):
             found = rest.get(name)
             if isinstance(found, dict):
+                left = self.fields(f"{path}{name}.", found, known, {} if chosen else row)
                 if not chosen:
                     chosen = True
-                    rest[name] = self.fields(f"{path}{name}.", found, known, row)
-                    if not rest[name]:
+                    rest[name] = left
+                    if not left:
                         del rest[name]
             elif found is not None:
                 self.note(path + name, found)

@@ -63,6 +63,7 @@ def _print(status: "Status") -> None:
         click.echo(
             f"last finished run: {last['id']} ({last['trigger']}), {last['status']}, "
             f"{moment(last['finished_at'])}, {last['planned']:,} planned, {last['failed']:,} failed"
+            "; narrowed and queue runs do not count"
         )
     elif not status.accounts:
         click.echo("there is no run of the whole configuration")
@@ -110,8 +111,10 @@ def _where(image: Mapping[str, Any]) -> str:
 
 
 def _age(age: timedelta) -> str:
-    """Minutes, below two hours; hours, below three days; then days."""
-    if (minutes := age.total_seconds() / 60) < 120:  # noqa: PLR2004
+    """Seconds below two minutes, minutes below two hours, hours below three days; then days."""
+    if (seconds := age.total_seconds()) < 120:  # noqa: PLR2004
+        return f"{seconds:.0f} s"
+    if (minutes := seconds / 60) < 120:  # noqa: PLR2004
         return f"{minutes:.1f} min"
     hours = minutes / 60
     return f"{hours:.1f} h" if hours < 72 else f"{hours / 24:.1f} d"  # noqa: PLR2004

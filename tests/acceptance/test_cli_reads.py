@@ -214,11 +214,13 @@ def test_status_ends_with_3_when_it_is_stale(database):
     code, out, _ = run(database, "status")
     assert (code, out.split()[0]) == (0, "fresh")
     assert "last finished run: 3 (run), complete" in out
+    assert "failed; narrowed and queue runs do not count\n" in out
     assert "unread images: 1 denied\n  main cn-north-1/img-u: denied since 2026-01-01" in out
     assert "queue: 0 waiting or in flight, 0 dead letters" in out
     out = run(database, "status", "--max-age", "59m")[1]
     assert out.startswith("STALE")
     assert "--max-age 59.0 min\n" in out
+    assert "--max-age 60 s\n" in run(database, "status", "--max-age", "1m")[1]
 
 
 def test_export_is_exact_but_for_the_guard_of_csv(database, tmp_path):

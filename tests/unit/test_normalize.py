@@ -417,6 +417,16 @@ def test_the_present_disk_beats_the_category(other: dict[str, Any]):
     assert disk(diskCategory="local", cloudDisk={"iops": 7}, **other)["iops"] == 7
 
 
+def test_what_is_unknown_in_the_other_detail_is_noted_too():
+    """A disk with both details is described by one; neither hides an undocumented field."""
+    found = read(systemDisk={"cloudDisk": {"new": 1}, "localDisk": {"odd": {}}})
+    assert [(one.path, one.json_type) for one in found.drift] == [
+        ("image.systemDisk.cloudDisk.new", "number"),
+        ("image.systemDisk.localDisk.odd", "object"),
+    ]
+    assert found.disks[0]["extra"] == '{"cloudDisk":{"new":1},"localDisk":{"odd":{}}}'
+
+
 def test_an_empty_disk_is_a_disk():
     """An object without fields is still a disk, of which nothing is known."""
     row = disk()
