@@ -191,11 +191,13 @@ class Statements:
     def _upsert_drift(self) -> Prepared:
         names = [column.name for column in schema_drift.c]
         columns, given = schema_drift.c, self._database.given
-        first, last = columns.first_seen_at, columns.last_seen_at
+        first, last, example = columns.first_seen_at, columns.last_seen_at, columns.example_image_id
         change = {  # another process may have written an older answer, or a newer one, before
             "seen": columns.seen + given(columns.seen),
             "first_seen_at": case((given(first) < first, given(first)), else_=first),
             "last_seen_at": case((given(last) > last, given(last)), else_=last),
+            # Equal, too: MariaDB looks at what it assigned already.
+            "example_image_id": case((given(first) <= first, given(example)), else_=example),
         }
         statement = self._database.upsert(schema_drift, ["id"], change)
         return self._database.prepare(statement.values({n: bindparam(n) for n in names}), names)
@@ -213,7 +215,9 @@ def _drift_rows(batch: Sequence[Result], times: Sequence[Any]) -> list[Values]:
     for result, at in zip(batch, times, strict=True):
         for drift in result.image.drift if result.image is not None else ():
             row = seen.setdefault(drift, [at, at, 0, result.item.image_id])
-            row[0], row[1] = min(row[0], at), max(row[1], at)
+            if at < row[0]:
+                row[0], row[3] = at, result.item.image_id
+            row[1] = max(row[1], at)
             row[2] += 1
     rows: list[Values] = []
     for drift, (first, last, count, example) in seen.items():

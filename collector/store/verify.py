@@ -261,6 +261,7 @@ class _Examiner:
         recent = runs.c.finished_at > self._database.now(-_SEALING_S)
         columns = [raw(runs.c[name]) for name in ("id", "status", "finished_at", "digest")]
         query = select(*columns, recent.label("recent")).where(runs.c.id.not_in(entries))
+        query = query.order_by(runs.c.id)
         for row in (await self._connection.execute(query)).all():
             where = f"run {row.id}"
             if row.digest is not None:
@@ -274,7 +275,7 @@ class _Examiner:
                 what = "finished and not sealed: killed before it, or added; the next run seals it"
                 yield Finding("run", where, what)
         stray = select(run_blocks.c.run_id).distinct().where(run_blocks.c.run_id.not_in(entries))
-        for run_id in (await self._connection.execute(stray)).scalars():
+        for run_id in (await self._connection.execute(stray.order_by("run_id"))).scalars():
             yield Finding("chain", f"run {run_id}", "it has blocks, and the ledger has no entry")
         for run_id, digest in self._expected.items():
             sealed = select(ledger.c.digest).where(ledger.c.run_id == run_id)

@@ -153,6 +153,22 @@ async def test_a_copy_mends_nothing(new_database: Callable[..., str], sqlite_url
     assert await findings(target_url) == await findings(sqlite_url) != []
 
 
+async def test_runs_that_are_not_sealed_are_copied(
+    database_url: str, new_database: Callable[..., str]
+) -> None:
+    """In whatever order a database keeps its rows, which an update changes on PostgreSQL."""
+    target_url = new_database("sqlite", migrated=False)
+    async with Database(database_url) as source, Database(target_url) as target:
+        for finish in (False, True):
+            await Inventory(source).run({NORTH: {"img-1": image("img-1")}}, finish=finish)
+        async with source.write() as connection:
+            await connection.execute(text("UPDATE runs SET requests = 1 WHERE id = 1"))
+        await copy(source, target)
+
+    for url in (database_url, target_url):
+        assert [found.where for found in await findings(url)] == ["run 1", "run 2"]
+
+
 async def test_an_unfaithful_copy_is_undone(
     new_database: Callable[..., str], sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

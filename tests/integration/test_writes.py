@@ -239,18 +239,21 @@ async def test_drift_tells_its_first_and_last_time_in_whatever_order_answers_com
     """Answers of one batch, or of two processes, need not come in the order of their times."""
     await store.plan("img-1", "img-2", "img-3", "img-4")
     hours = [START + timedelta(hours=n) for n in range(4)]
+    new = schema_drift.c.path == "image.novelty"
     for some in ((2, 1), (3,), (0,)):
         results = [
             store.result(f"img-{n + 1}", Outcome.PRESENT, hours[n], novelty=True) for n in some
         ]
         await store.commit(*results)
-    query = select(schema_drift).where(schema_drift.c.path == "image.novelty")
-    (drift,) = await store.rows(query)
+        if some == (2, 1):
+            (early,) = await store.rows(select(schema_drift.c.example_image_id).where(new))
+            assert early["example_image_id"] == "img-2"
+    (drift,) = await store.rows(select(schema_drift).where(new))
     assert (drift["seen"], drift["first_seen_at"], drift["last_seen_at"]) == (
-        4,
-        hours[0],
+        *(4, hours[0]),
         hours[3],
     )
+    assert drift["example_image_id"] == "img-1"
 
 
 async def test_random_lives_leave_histories_without_overlap(store: Store) -> None:
