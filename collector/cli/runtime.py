@@ -24,13 +24,15 @@ class Stop(asyncio.Event):
     def __init__(self) -> None:
         super().__init__()
         self.signal: int | None = None
+        self._work = asyncio.current_task()
 
     def by(self, number: int) -> None:
         """Ask to stop; asked again, interrupt at once."""
-        if self.signal is not None:
+        if self.signal is None:
+            self.signal = number
+            self.set()
+        elif self._work is None or not self._work.done():  # else the loop is about to stop
             raise KeyboardInterrupt(self.signal)
-        self.signal = number
-        self.set()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

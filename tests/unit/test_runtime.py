@@ -1,0 +1,17 @@
+"""How a command runs until it ends or is told to stop."""
+
+import asyncio
+import signal
+
+from collector.cli import runtime
+
+
+def test_a_second_signal_as_the_work_ends_interrupts_nothing() -> None:
+    """The work's own result counts: its end is due already, and an interrupt would break it."""
+
+    async def work(stop: runtime.Stop) -> int:
+        stop.by(signal.SIGTERM)
+        asyncio.get_running_loop().call_soon(stop.by, signal.SIGINT)
+        return 128 + (stop.signal or 0)
+
+    assert runtime.run(work) == 128 + signal.SIGTERM
