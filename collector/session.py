@@ -188,7 +188,7 @@ async def open_session(
             keeping.cancel()
     finally:
         try:
-            async with asyncio.timeout(RELEASE_S):
+            async with database.within(RELEASE_S):
                 await leases.release()
-        except (UnavailableError, TimeoutError) as error:
+        except UnavailableError as error:
             log.get_logger().warning("lease_not_released", reason=str(error))

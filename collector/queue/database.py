@@ -113,7 +113,7 @@ class DatabaseQueue:
         """
         added = 0
         for start in range(0, len(ids), CHUNK):
-            async with self._database.write() as connection:
+            async with self._database.within(), self._database.write() as connection:
                 lane = await lane_id(self._database, connection, key)
                 # Sorted, so that two that add cannot wait for each other in a ring.
                 some = sorted(set(ids[start : start + CHUNK]))

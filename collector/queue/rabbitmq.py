@@ -102,7 +102,7 @@ class RabbitQueue(DatabaseQueue):
     @override
     async def add(self, key: LaneKey, ids: Sequence[str]) -> int:
         ids = list(dict.fromkeys(ids))
-        async with self._database.write() as connection:
+        async with self._database.within(), self._database.write() as connection:
             lane = await lane_id(self._database, connection, key)
             for start in range(0, len(ids), CHUNK):  # what was dead and is wanted again lives anew
                 some = _q.image_id.in_(ids[start : start + CHUNK])

@@ -52,6 +52,9 @@ DRIVERS: Final = {
 _WAIT_S: Final = 10
 """How long to wait for a connection, or for another writer's lock (seconds)."""
 
+ANSWER_S: Final = 30.0
+"""How long something may take that is quick unless the database is dead (seconds)."""
+
 _SWITCHES: Final = 5
 """How often switching SQLite's journal is tried, when others use the file each time."""
 
@@ -118,7 +121,14 @@ class Database:
         """
         with self.explained():
             async with self.engine.connect() as connection:
-                yield connection
+                # A cancellation does not reach what is done when it is closed: waiting for a server
+                # that says no more would never end. So nothing is left to be said then.
+                try:
+                    yield connection
+                    await connection.rollback()
+                except BaseException:
+                    await connection.invalidate()
+                    raise
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -127,11 +137,24 @@ class Database:
         Raises:
             UnavailableError: the database cannot be reached or written, or the disk is full.
         """
-        with self.explained():
-            async with self.engine.connect() as plain:
-                connection = await plain.execution_options(collector_write=True)
-                async with connection.begin():
-                    yield connection
+        async with self.read() as plain:
+            connection = await plain.execution_options(collector_write=True)
+            transaction = await connection.begin()
+            yield connection
+            await transaction.commit()
+
+    @asynccontextmanager
+    async def within(self, seconds: float = ANSWER_S) -> AsyncIterator[None]:
+        """Do something that takes no longer while the database answers.
+
+        Raises:
+            UnavailableError: it did not in time.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            raise UnavailableError(f"database {self}: no answer in {seconds:g} s") from error
 
     def now(self, plus_s: float = 0.0) -> ColumnElement[datetime]:
         """The database's own clock, moved by `plus_s` seconds."""
@@ -242,6 +265,7 @@ class Database:
 
     def _create_engine(self) -> AsyncEngine:
         options: dict[str, Any] = {"pool_size": 4, "pool_timeout": _WAIT_S, "pool_use_lifo": True}
+        options["pool_reset_on_return"] = None  # `read` and `write` end what they begin
         url = self.url
         if self.kind == "sqlite":
             options["connect_args"] = {

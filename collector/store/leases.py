@@ -154,7 +154,7 @@ class Leases:
         """Take one account; tell the seconds to wait before the first call, or who holds it."""
         name, began = self._names[account], boot_time()
         mine = {**self._identity, "account": account}
-        async with self._database.write() as connection:
+        async with self._database.within(), self._database.write() as connection:
             now, later = self._database.now(), self._database.now(TTL_S)
             query = select(leases, now.label("now")).where(leases.c.name == name)
             row = (await connection.execute(query.with_for_update())).one_or_none()
@@ -193,13 +193,13 @@ class Leases:
             await asyncio.sleep(RENEW_S)
             while self._tokens:
                 try:
-                    async with asyncio.timeout(RENEW_S):
+                    async with self._database.within(RENEW_S):
                         await self._renew()
                     break
-                except (UnavailableError, TimeoutError) as error:
+                except UnavailableError as error:
                     if boot_time() >= self._send_until:
                         raise LeaseLostError(
-                            f"the lease could not be renewed in time: {error or 'no answer'}"
+                            f"the lease could not be renewed in time: {error}"
                         ) from error
                     await asyncio.sleep(0.5)
 

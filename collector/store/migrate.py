@@ -86,7 +86,7 @@ async def require_head(database: Database) -> None:
         UnavailableError: it cannot be reached.
     """
     _require_file(database)
-    async with database.read() as connection:
+    async with database.within(), database.read() as connection:
         await _judge(database, connection, await current(connection))
 
 
@@ -99,7 +99,7 @@ def _require_file(database: Database) -> None:
 async def create_if_empty(database: Database) -> None:
     """Create the tables of an absent or empty database; otherwise as `require_head`."""
     database.create_file()
-    async with database.read() as connection:
+    async with database.within(), database.read() as connection:
         revision = await current(connection)
         if revision is not None:
             await _judge(database, connection, revision)

@@ -1,5 +1,6 @@
 """A database that refuses is told in one line, as what it is, whatever its driver calls it."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from collector.errors import ConfigurationError, UnavailableError
 from collector.store import migrate
 from collector.store.engine import Database
 from tests.conftest import server
+from tests.support.proxy import proxied
 
 WRITE = text("INSERT INTO lanes (account, region) VALUES ('a', 'r')")
 
@@ -59,6 +61,37 @@ async def test_a_server_that_is_not_there(servers: dict[str, str | None], kind: 
     assert "127.0.0.1" in said
     assert "hush-hush" not in said
     assert "(2003" not in said
+
+
+@pytest.mark.parametrize("way", ["read", "write", "cancelled"])
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+async def test_a_server_that_says_no_more(
+    new_database: Callable[..., str], kind: str, way: str
+) -> None:
+    """Who waits for it ends when told to, also at the end of a transaction."""
+    url = make_url(new_database(kind))
+    here, between = asyncio.Event(), asyncio.Event()
+    port = url.port or {"postgresql": 5432, "mysql": 3306}[kind]
+    async with proxied(url.host or "127.0.0.1", port) as proxy, asyncio.timeout(60):
+        far = url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+        async with Database(far) as database:
+
+            async def work() -> None:
+                async with database.write() if way == "write" else database.read() as connection:
+                    await connection.execute(text("SELECT 1"))
+                    proxy.stall()
+                    here.set()
+                    if way == "cancelled":
+                        await between.wait()
+
+            working = asyncio.create_task(work())
+            await (here if way == "cancelled" else proxy.withheld).wait()
+            working.cancel()
+            await asyncio.wait((working,), timeout=20)
+            ended = working.done()
+            proxy._flowing.set()
+            assert ended
+            assert working.cancelled()
 
 
 async def test_a_file_that_is_no_database(tmp_path: Path) -> None:

@@ -6,13 +6,20 @@ from contextlib import asynccontextmanager, suppress
 
 
 class Proxy:
-    """Forwards to `host:port`; `cut` drops every connection and refuses new ones."""
+    """Forwards to `host:port`; `cut` drops every connection and refuses new ones.
+
+    Attributes:
+        withheld: set once something came that is not forwarded, after `stall`.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = host, port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
+        self.withheld = asyncio.Event()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     async def restore(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -25,6 +32,10 @@ class Proxy:
         for writer in list(self._writers):
             writer.transport.abort()
         await asyncio.sleep(0)
+
+    def stall(self) -> None:
+        """Forward nothing any more, and leave the connections as they are."""
+        self._flowing.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -46,6 +57,9 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
+                if not self._flowing.is_set():
+                    self.withheld.set()
+                await self._flowing.wait()
                 writer.write(data)
                 await writer.drain()
         writer.close()
@@ -59,5 +73,6 @@ async def proxied(host: str, port: int) -> AsyncIterator[Proxy]:
     try:
         yield proxy
     finally:
+        proxy._flowing.set()
         await proxy.cut()
         await asyncio.sleep(0.05)
