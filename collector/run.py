@@ -159,8 +159,8 @@ async def drain_on_stop(
         working.cancel()
         stopping.cancel()
         await asyncio.wait((working, stopping))
-    if not working.cancelled():
-        working.result()
+        if not working.cancelled():  # what went wrong is told, whoever is cancelled for it
+            working.result()
 
 
 async def close_run(
