@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -317,6 +318,9 @@ class Database:
         return engine
 
     def _on_sqlite_connect(self, connection: Any, _: object) -> None:
+        # Cancelled while it closes, it is told to stop again, and its thread answers only once.
+        driver = connection.driver_connection
+        driver.stop = cache(driver.stop)
         cursor = connection.cursor()
         if not self.read_only:
             cursor.execute("PRAGMA page_size = 8192")

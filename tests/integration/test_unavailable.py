@@ -1,11 +1,13 @@
 """A database that refuses is told in one line, as what it is, whatever its driver calls it."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import event, make_url, text
 
 from collector.errors import ConfigurationError, UnavailableError
 from collector.store import migrate
@@ -89,9 +91,40 @@ async def test_a_server_that_says_no_more(
             working.cancel()
             await asyncio.wait((working,), timeout=20)
             ended = working.done()
-            proxy._flowing.set()
+            proxy.flow()
             assert ended
             assert working.cancelled()
+
+
+async def test_a_locked_file_and_who_is_told_twice_to_end(sqlite_url: str) -> None:
+    """The end of the process, which tells everything that is left, waits for nothing after it."""
+    begun = asyncio.Event()
+    async with Database(sqlite_url) as database:
+        async with database.read() as connection:  # one that is there already
+            await connection.execute(text("SELECT 1"))
+        engine = database.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", lambda *_: begun.set())
+
+        async def work() -> None:
+            async with database.write() as connection:
+                await connection.execute(WRITE)
+
+        with closing(sqlite3.connect(database.path or "", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            working = asyncio.create_task(work())
+            async with asyncio.timeout(10):
+                await begun.wait()
+            while not working.done():
+                working.cancel()
+                await asyncio.sleep(0)
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            await asyncio.sleep(0)
+            other.execute("ROLLBACK")
+        assert left
+        _, pending = await asyncio.wait(left, timeout=5)
+        assert not pending
 
 
 async def test_a_file_that_is_no_database(tmp_path: Path) -> None:

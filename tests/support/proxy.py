@@ -37,6 +37,10 @@ class Proxy:
         """Forward nothing any more, and leave the connections as they are."""
         self._flowing.clear()
 
+    def flow(self) -> None:
+        """Forward again."""
+        self._flowing.set()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
@@ -73,6 +77,6 @@ async def proxied(host: str, port: int) -> AsyncIterator[Proxy]:
     try:
         yield proxy
     finally:
-        proxy._flowing.set()
+        proxy.flow()
         await proxy.cut()
         await asyncio.sleep(0.05)
