@@ -101,7 +101,6 @@ class RabbitQueue(DatabaseQueue):
 
     @override
     async def add(self, key: LaneKey, ids: Sequence[str]) -> int:
-        ids = list(dict.fromkeys(ids))
         async with self._database.within(), self._database.write() as connection:
             lane = await lane_id(self._database, connection, key)
             for start in range(0, len(ids), CHUNK):  # what was dead and is wanted again lives anew
@@ -120,7 +119,7 @@ class RabbitQueue(DatabaseQueue):
                             image_id.encode(), delivery_mode=aio_pika.DeliveryMode.PERSISTENT
                         )
                         group.create_task(exchange.publish(message, routing_key=name))
-        return len(ids)  # the broker does not tell what waits already
+        return len(ids)  # messages: the broker does not tell what waits already
 
     @override
     async def reach(self) -> None:
