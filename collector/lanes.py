@@ -234,6 +234,7 @@ class Account:
         Raises:
             AbandonedError: the lane was closed before there was any answer, or the run was stopped.
             LeaseLostError: another process may hold the account now.
+            UnavailableError: the same, because the database did not answer in time.
         """
         answer: Answer | None = None
         while True:

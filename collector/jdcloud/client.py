@@ -180,7 +180,7 @@ class Client:
             on_departure: called when the bytes go out; never when none do.
 
         Raises:
-            LeaseLostError: the guard's; nothing was sent.
+            LeaseLostError, UnavailableError: the guard's; nothing was sent.
         """
         _on_departure.set(on_departure)
         url, headers = signer.request(call, now=datetime.now(UTC), nonce=os.urandom(16).hex())

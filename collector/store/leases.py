@@ -107,6 +107,7 @@ class Leases:
         self._names = dict(names)
         self._tokens: dict[str, int] = {}
         self._send_until = 0.0
+        self._trouble: UnavailableError | None = None  # of the last renewal
         self._identity: dict[str, Any] = {
             "holder": f"{socket.gethostname()}, pid {os.getpid()}, {' '.join(sys.argv[:2])[-80:]}",
             "boot_id": _this_boot(),
@@ -128,8 +129,11 @@ class Leases:
 
         Raises:
             LeaseLostError: the last renewal is too long ago, or nothing is held.
+            UnavailableError: it is too long ago because the database did not answer.
         """
         if not self._tokens or boot_time() >= self._send_until:
+            if self._trouble is not None:
+                raise UnavailableError(f"the lease could not be renewed in time: {self._trouble}")
             raise LeaseLostError("the lease of the account ran out; nothing more is sent")
 
     async def take_all(self) -> float:
@@ -187,7 +191,8 @@ class Leases:
         """Renew until cancelled.
 
         Raises:
-            LeaseLostError: somebody else has it, or the database did not answer in time.
+            LeaseLostError: somebody else has it.
+            UnavailableError: the database did not answer in time.
         """
         while True:
             await asyncio.sleep(RENEW_S)
@@ -197,10 +202,8 @@ class Leases:
                         await self._renew()
                     break
                 except UnavailableError as error:
-                    if boot_time() >= self._send_until:
-                        raise LeaseLostError(
-                            f"the lease could not be renewed in time: {error}"
-                        ) from error
+                    self._trouble = error
+                    self.check()
                     await asyncio.sleep(0.5)
 
     async def confirm(self, connection: AsyncConnection, accounts: Iterable[str]) -> None:
@@ -246,6 +249,7 @@ class Leases:
                 kept = (await connection.execute(query)).scalar_one()
         if kept != len(tokens):
             raise LeaseLostError("the lease passed to another process; nothing more is sent")
+        self._trouble = None
         if self._tokens.items() <= tokens.items():
             self._send_until = began + SEND_S
 

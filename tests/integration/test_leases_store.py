@@ -223,10 +223,13 @@ async def test_a_database_that_does_not_answer_ends_the_lease(
         leases = Leases(database, {"one": "ak:1"})
         await leases.take_all()
         monkeypatch.setattr(leases, "_renew", fail)
-        with pytest.raises(LeaseLostError, match="the database is away"):
+        away = "the lease could not be renewed in time: the database is away"
+        with pytest.raises(UnavailableError, match=away):
             async with asyncio.timeout(20):
                 await leases.keep()
         assert tries == 3
+        with pytest.raises(UnavailableError, match=away):
+            leases.check()
 
 
 HOLD = """
