@@ -145,12 +145,13 @@ class Database:
             await transaction.commit()
 
     @asynccontextmanager
-    async def within(self, seconds: float = ANSWER_S) -> AsyncIterator[None]:
-        """Do something that takes no longer while the database answers.
+    async def within(self, seconds: float | None = None) -> AsyncIterator[None]:
+        """Do something that takes no longer while the database answers; else `ANSWER_S`.
 
         Raises:
             UnavailableError: it did not in time.
         """
+        seconds = ANSWER_S if seconds is None else seconds
         try:
             async with asyncio.timeout(seconds):
                 yield

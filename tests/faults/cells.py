@@ -174,6 +174,8 @@ DATABASE: Final[Mapping[str, Mapping[str, Cell]]] = {
     "MariaDB kills our connections": _AGAIN,
     "PostgreSQL out of reach": _LOST,
     "MariaDB out of reach": _LOST,
+    "PostgreSQL says no more": _LOST,
+    "MariaDB says no more": _LOST,
     "PostgreSQL: COMMIT never arrives": {s: _LOST[s] for s in _COMMITTED},
     "MariaDB: COMMIT never arrives": {s: _LOST[s] for s in _COMMITTED},
     "PostgreSQL: COMMIT is not answered": _COMMITTED,

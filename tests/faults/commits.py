@@ -31,7 +31,7 @@ class CommitProxy(Proxy):
         self._committing = False
 
     def call(self, action: str) -> None:
-        """`cut` or `restore`, from another thread."""
+        """`cut`, `restore`, `stall` or `flow`, from another thread."""
         asyncio.run_coroutine_threadsafe(getattr(self, action)(), self._loop).result(10)
 
     @override
@@ -47,6 +47,7 @@ class CommitProxy(Proxy):
                 if answered:
                     await self._break()
                     return
+                await self._flowing.wait()
                 writer.write(data)
                 await writer.drain()
         writer.close()

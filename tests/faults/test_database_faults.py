@@ -17,6 +17,13 @@ from tests.faults.commits import commit_proxy
 from tests.faults.place import settled, told
 from tests.support.forked import QUICK
 
+DEAF = QUICK | {
+    "collector.store.engine:ANSWER_S": 1.0,
+    "collector.session:RELEASE_S": 0.3,
+    "collector.store.leases:TTL_S": 1.0,
+    "collector.store.leases:RENEW_S": 0.3,
+    "collector.store.leases:SEND_S": 0.7,
+}
 IMPATIENT = QUICK | {"collector.store.engine:_WAIT_S": 0.3}
 SMALL_BYTES = 2048
 """Less than any write to a database needs, enough for a line on standard error."""
@@ -202,6 +209,21 @@ def proxied(served):
 def test_out_of_reach(served, proxied, fault, stage):
     """A server that is restarted: connections break and new ones are refused, for a while."""
     strike(served, fault, stage, lambda _: proxied.call("cut"), lambda: proxied.call("restore"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "stage"), cases("PostgreSQL says no more", "MariaDB says no more")
+)
+def test_says_no_more(served, proxied, fault, stage):
+    """Connections stay and nothing is answered, as by a hung disk: the lease cannot be renewed."""
+    strike(
+        served,
+        fault,
+        stage,
+        lambda _: proxied.call("stall"),
+        lambda: proxied.call("flow"),
+        constants=DEAF,
+    )
 
 
 @pytest.mark.parametrize(

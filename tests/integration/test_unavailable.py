@@ -81,7 +81,7 @@ async def test_a_server_that_says_no_more(
             async def work() -> None:
                 async with database.write() if way == "write" else database.read() as connection:
                     await connection.execute(text("SELECT 1"))
-                    proxy.stall()
+                    await proxy.stall()
                     here.set()
                     if way == "cancelled":
                         await between.wait()
@@ -91,7 +91,7 @@ async def test_a_server_that_says_no_more(
             working.cancel()
             await asyncio.wait((working,), timeout=20)
             ended = working.done()
-            proxy.flow()
+            await proxy.flow()
             assert ended
             assert working.cancelled()
 

@@ -33,11 +33,11 @@ class Proxy:
             writer.transport.abort()
         await asyncio.sleep(0)
 
-    def stall(self) -> None:
+    async def stall(self) -> None:
         """Forward nothing any more, and leave the connections as they are."""
         self._flowing.clear()
 
-    def flow(self) -> None:
+    async def flow(self) -> None:
         """Forward again."""
         self._flowing.set()
 
@@ -77,6 +77,6 @@ async def proxied(host: str, port: int) -> AsyncIterator[Proxy]:
     try:
         yield proxy
     finally:
-        proxy.flow()
+        await proxy.flow()
         await proxy.cut()
         await asyncio.sleep(0.05)
