@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -98,7 +99,7 @@ async def test_a_server_that_says_no_more(
 
 async def test_a_locked_file_and_who_is_told_twice_to_end(sqlite_url: str) -> None:
     """The end of the process, which tells everything that is left, waits for nothing after it."""
-    begun = asyncio.Event()
+    begun, before = asyncio.Event(), set(threading.enumerate())
     async with Database(sqlite_url) as database:
         async with database.read() as connection:  # one that is there already
             await connection.execute(text("SELECT 1"))
@@ -125,6 +126,9 @@ async def test_a_locked_file_and_who_is_told_twice_to_end(sqlite_url: str) -> No
         assert left
         _, pending = await asyncio.wait(left, timeout=5)
         assert not pending
+    for thread in set(threading.enumerate()) - before:  # else it answers to a loop that is closed
+        if "connection" in thread.name:
+            await asyncio.to_thread(thread.join, 5)
 
 
 async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
