@@ -48,7 +48,7 @@ _Cloud = _strict(CLOUD, encrypt=bool)  # undocumented, and in the page's own exa
 _Disk = _strict(DISK, cloudDisk=_Cloud, localDisk=_Local)
 _PARTS = {"imageId": str, "systemDisk": _Disk, "dataDisks": GenericAlias(list, (_Disk,))}
 _OTHERS = IMAGE.others - _PARTS.keys()
-"""What is documented without a column; it stays in `extra`, whatever it is."""
+"""What is documented without a column; it stays in `extra`, whatever it is but null."""
 
 _Image = _strict(IMAGE, **_PARTS, **dict.fromkeys(_OTHERS, _NOT_NULL))
 

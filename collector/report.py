@@ -150,7 +150,8 @@ async def _read_runs(connection: AsyncConnection, report: Report) -> None:
     report.runs = await rows(connection, planned.limit(RUNS))
     counted = select(func.count()).select_from(runs).where(runs.c.planned_at.is_not(None))
     report.run_count = (await connection.execute(counted)).scalar_one()
-    sealed = select(runs).join(ledger, ledger.c.run_id == runs.c.id)
+    columns = (runs.c.id, runs.c.finished_at, ledger.c.digest)
+    sealed = select(*columns).join(ledger, ledger.c.run_id == runs.c.id)
     newest = sealed.order_by(ledger.c.seq.desc()).limit(1)
     report.sealed = next(iter(await rows(connection, newest)), None)
 
@@ -171,18 +172,19 @@ async def _read_lanes(connection: AsyncConnection, report: Report) -> None:
     report.lane_count = (
         await connection.execute(select(func.count(func.distinct(c.lane_id))))
     ).scalar_one()
-    latest = (
-        select(c.lane_id, func.max(c.run_id).label("run_id"))
+    order = (runs.c.finished_at.desc(), c.run_id.desc())
+    place = func.row_number().over(partition_by=c.lane_id, order_by=order).label("place")
+    read = (c.present + c.not_found).label("read")
+    last = (
+        select(c.lane_id, c.run_id, c.planned, read, place)
         .join(runs, runs.c.id == c.run_id)
         .where(runs.c.finished_at.is_not(None))
-        .group_by(c.lane_id)
-        .subquery()
     )
-    read = (c.present + c.not_found).label("read")
-    of_latest = (c.lane_id == latest.c.lane_id) & (c.run_id == latest.c.run_id)
+    of = last.subquery().c
     query = (
-        select(c.lane_id, lanes.c.account, lanes.c.region, c.run_id, c.planned, read)
-        .select_from(latest.join(run_lanes, of_latest).join(lanes, lanes.c.id == c.lane_id))
+        select(of.lane_id, lanes.c.account, lanes.c.region, of.run_id, of.planned, of.read)
+        .join(lanes, lanes.c.id == of.lane_id)
+        .where(of.place == 1)
         .order_by(lanes.c.account, lanes.c.region)
         .limit(LISTED)
     )

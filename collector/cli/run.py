@@ -132,7 +132,8 @@ async def _write_metrics(
 
     run = collected.summary.run
     metrics.finished(run["trigger"], run["status"])
-    await refresh(metrics, database, await depths(database))
+    async with database.within():
+        await refresh(metrics, database, await depths(database))
     path = settings.base / settings.metrics.textfile
     try:
         metrics.write(path)

@@ -31,7 +31,9 @@ class Stop(asyncio.Event):
         if self.signal is None:
             self.signal = number
             self.set()
-        elif self._work is None or not self._work.done():  # else the loop is about to stop
+        elif self._work is not None and self._work.done():  # the loop is about to stop: let it
+            self._work = None
+        else:
             raise KeyboardInterrupt(self.signal)
 
 

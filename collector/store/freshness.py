@@ -49,7 +49,7 @@ class Status:
     """What `collector status` tells.
 
     Attributes:
-        lanes: rows of `run_coverage`, each of its account's newest finished run.
+        lanes: rows of `run_coverage`, each of its account's run that was finished last.
         oldest: the image that is present and was read longest ago, and when.
         unread: number of unread images by outcome.
         examples: a few rows of `unread_images`, the longest unread first.
@@ -75,7 +75,7 @@ class Status:
 
     @property
     def last(self) -> Mapping[str, Any] | None:
-        """The newest finished run of the whole configuration, or of any account's part of it."""
+        """The run of the whole configuration, or an account's part, that was finished last."""
         finished = [account.last for account in self.accounts if account.last is not None]
         return max(finished, key=lambda run: (run["finished_at"], run["id"]), default=None)
 
@@ -177,8 +177,8 @@ class LaneFigures(NamedTuple):
     """What metrics tell of a lane, judged by finished runs over all its targets.
 
     Attributes:
-        last_success: when the newest run that read every item of it was finished.
-        planned: items of its newest finished run.
+        last_success: when a run that read every item of it was finished last.
+        planned: items of the run that was finished last.
         read: those of them that were read.
     """
 
@@ -189,26 +189,20 @@ class LaneFigures(NamedTuple):
 
 async def lane_figures(database: Database) -> dict[LaneKey, LaneFigures]:
     """The figures of every lane that a finished run over all targets had."""
-    whole = (runs.c.scope == "whole") & runs.c.finished_at.is_not(None)
-    success = case((run_lanes.c.failed == 0, runs.c.finished_at))
-    newest = (
-        select(
-            run_lanes.c.lane_id,
-            func.max(run_lanes.c.run_id).label("run_id"),
-            func.max(success).label("success"),
-        )
-        .join(runs, runs.c.id == run_lanes.c.run_id)
-        .where(whole)
-        .group_by(run_lanes.c.lane_id)
+    c, ended = run_lanes.c, runs.c.finished_at
+    success = func.max(case((c.failed == 0, ended))).over(partition_by=c.lane_id)
+    place = func.row_number().over(partition_by=c.lane_id, order_by=(ended.desc(), c.run_id.desc()))
+    read = (c.present + c.not_found).label("read")
+    last = (
+        select(c.lane_id, c.planned, read, success.label("success"), place.label("place"))
+        .join(runs, runs.c.id == c.run_id)
+        .where(runs.c.scope == "whole", ended.is_not(None))
         .subquery()
     )
-    last = (run_lanes.c.lane_id == newest.c.lane_id) & (run_lanes.c.run_id == newest.c.run_id)
-    read = run_lanes.c.present + run_lanes.c.not_found
     query = (
-        select(lanes.c.account, lanes.c.region, newest.c.success, run_lanes.c.planned, read)
-        .select_from(newest)
-        .join(run_lanes, last)
-        .join(lanes, lanes.c.id == newest.c.lane_id)
+        select(lanes.c.account, lanes.c.region, last.c.success, last.c.planned, last.c.read)
+        .join(last, last.c.lane_id == lanes.c.id)
+        .where(last.c.place == 1)
     )
     async with database.read() as connection:
         found = (await connection.execute(query)).all()

@@ -149,7 +149,8 @@ class Leases:
         for account in sorted(self._names):
             taken = await self.take(account)
             if isinstance(taken, Holder):
-                await self.release()
+                async with self._database.within():
+                    await self.release()
                 raise HeldError(f"account {account} is held by another process: {taken.holder}")
             wait_s = max(wait_s, taken)
         return wait_s
@@ -196,14 +197,19 @@ class Leases:
         """
         while True:
             await asyncio.sleep(RENEW_S)
+            again = False
             while self._tokens:
                 try:
                     async with self._database.within(RENEW_S):
                         await self._renew()
                     break
                 except UnavailableError as error:
-                    self._trouble = error
-                    self.check()
+                    # Too late at the first try, this process may have been stopped in its midst:
+                    # then the database knows who has the lease.
+                    if again or boot_time() < self._send_until:
+                        self._trouble = error
+                        self.check()
+                    again = True
                     await asyncio.sleep(0.5)
 
     async def confirm(self, connection: AsyncConnection, accounts: Iterable[str]) -> None:

@@ -16,7 +16,16 @@ from collector.store.engine import Database
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["create_if_empty", "downgrade", "drift", "head", "require_head", "sql", "upgrade"]
+__all__ = [
+    "create_if_empty",
+    "downgrade",
+    "drift",
+    "head",
+    "require_file",
+    "require_head",
+    "sql",
+    "upgrade",
+]
 
 _LOCK_S: Final = 60
 """How long to wait for another process that is migrating (seconds)."""
@@ -85,12 +94,13 @@ async def require_head(database: Database) -> None:
         SchemaError: empty, older, newer, or another program's.
         UnavailableError: it cannot be reached.
     """
-    _require_file(database)
+    require_file(database)
     async with database.within(), database.read() as connection:
         await _judge(database, connection, await current(connection))
 
 
-def _require_file(database: Database) -> None:
+def require_file(database: Database) -> None:
+    """Raise `UnavailableError` when a SQLite database's file is not there."""
     path = database.path
     if path is not None and not path.exists():
         raise UnavailableError(f"database {database}: there is no such file")
@@ -115,7 +125,7 @@ async def upgrade(database: Database, revision: str = "head") -> None:
 
 async def downgrade(database: Database, revision: str) -> None:
     """Migrate down to a revision (`base`: nothing is left)."""
-    _require_file(database)
+    require_file(database)
     await _migrate(database, lambda config: _command().downgrade(config, revision))
 
 
@@ -177,6 +187,8 @@ async def _migrate(database: Database, run: Callable[["Config"], None]) -> None:
         config.attributes["connection"] = connection
         run(config)
 
+    async with database.within(), database.read():
+        pass  # it answers; what follows may take long
     with database.explained():
         async with database.engine.connect() as plain:
             if database.kind == "sqlite":

@@ -20,9 +20,9 @@ from tests.support.forked import QUICK
 DEAF = QUICK | {
     "collector.store.engine:ANSWER_S": 1.0,
     "collector.session:RELEASE_S": 0.3,
-    "collector.store.leases:TTL_S": 1.0,
-    "collector.store.leases:RENEW_S": 0.3,
-    "collector.store.leases:SEND_S": 0.7,
+    "collector.store.leases:TTL_S": 2.0,
+    "collector.store.leases:RENEW_S": 0.6,
+    "collector.store.leases:SEND_S": 1.4,
 }
 IMPATIENT = QUICK | {"collector.store.engine:_WAIT_S": 0.3}
 SMALL_BYTES = 2048

@@ -232,6 +232,31 @@ async def test_a_database_that_does_not_answer_ends_the_lease(
             leases.check()
 
 
+async def test_stopped_in_the_midst_of_a_renewal_it_asks_again(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, clock: Callable[[float], None]
+) -> None:
+    """When it wakes the time is up, and the database is not to blame: somebody else has it."""
+    monkeypatch.setattr(module, "RENEW_S", 0.02)
+    async with Database(sqlite_url) as database:
+        leases = Leases(database, {"one": "ak:1"})
+        await leases.take_all()
+        renew = leases._renew
+
+        async def late() -> None:
+            monkeypatch.setattr(leases, "_renew", renew)
+            clock(60.0)
+            await change(database, token=9)
+            raise UnavailableError("no answer in 5 s")
+
+        monkeypatch.setattr(leases, "_renew", late)
+        monkeypatch.setattr(module, "RENEW_S", 5.0)
+        with pytest.raises(LeaseLostError, match="passed to another process"):
+            async with asyncio.timeout(20):
+                await leases.keep()
+        with pytest.raises(LeaseLostError, match="ran out"):
+            leases.check()
+
+
 HOLD = """
 import asyncio, sys
 from collector.store.engine import Database

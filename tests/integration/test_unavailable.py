@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, make_url, text
 
+from collector.cli import db
 from collector.errors import ConfigurationError, UnavailableError
-from collector.store import migrate
+from collector.store import engine, migrate
 from collector.store.engine import Database
 from tests.conftest import server
 from tests.support.proxy import proxied
@@ -66,7 +67,29 @@ async def test_a_server_that_is_not_there(servers: dict[str, str | None], kind: 
     assert "(2003" not in said
 
 
-@pytest.mark.parametrize("way", ["read", "write", "cancelled"])
+@pytest.mark.parametrize("ask", ["upgrade", "downgrade", "status"])
+async def test_a_server_that_never_said_anything(ask: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes connections and is waited for no longer than for any other."""
+    monkeypatch.setattr(engine, "ANSWER_S", 0.2)
+    taken: list[asyncio.StreamWriter] = []
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.append(writer)
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as listening:
+        url = f"mysql://root@127.0.0.1:{listening.sockets[0].getsockname()[1]}/nothing"
+        if ask == "status":
+            asked = db._status(url, as_json=True)
+        else:
+            asked = db._migrate(url, "0001", up=ask == "upgrade")
+        with pytest.raises(UnavailableError, match=r"no answer in 0\.2 s"):
+            await asked
+        for writer in taken:
+            writer.close()
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize("way", ["read", "cancelled"])
 @pytest.mark.parametrize("kind", ["postgresql", "mysql"])
 async def test_a_server_that_says_no_more(
     new_database: Callable[..., str], kind: str, way: str
@@ -80,7 +103,7 @@ async def test_a_server_that_says_no_more(
         async with Database(far) as database:
 
             async def work() -> None:
-                async with database.write() if way == "write" else database.read() as connection:
+                async with database.read() as connection:
                     await connection.execute(text("SELECT 1"))
                     await proxy.stall()
                     here.set()

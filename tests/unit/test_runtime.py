@@ -3,6 +3,8 @@
 import asyncio
 import signal
 
+import pytest
+
 from collector.cli import runtime
 
 
@@ -15,3 +17,16 @@ def test_a_second_signal_as_the_work_ends_interrupts_nothing() -> None:
         return 128 + (stop.signal or 0)
 
     assert runtime.run(work) == 128 + signal.SIGTERM
+
+
+def test_a_third_signal_interrupts_whatever_is_left() -> None:
+    """What the end of the process waits for (a name that is being looked up) may take long."""
+
+    async def work(stop: runtime.Stop) -> runtime.Stop:
+        return stop
+
+    stop = runtime.run(work)
+    for _ in range(2):
+        stop.by(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        stop.by(signal.SIGTERM)
