@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -36,6 +35,7 @@ from sqlalchemy.sql.expression import literal_column
 from typing_extensions import override
 
 from collector.errors import ConfigurationError, UnavailableError
+from collector.store.journal import enter_wal, leave_wal
 from collector.store.prepared import SQLITE_IS_NEW, Prepared, at_once
 from collector.store.types import UtcDateTime
 from collector.text import os_reason
@@ -55,9 +55,6 @@ _WAIT_S: Final = 10
 
 ANSWER_S: Final = 30.0
 """How long something may take that is quick unless the database is dead (seconds)."""
-
-_SWITCHES: Final = 5
-"""How often switching SQLite's journal is tried, when others use the file each time."""
 
 _OUTSIDE: Final = frozenset({"42501", "25006", "SQLITE_CORRUPT"})
 """No privilege, a read-only server, a damaged file: errors that drivers do not call operational."""
@@ -245,7 +242,7 @@ class Database:
         await self.engine.dispose()
         path = self.path
         if path is not None and not self.read_only and path.exists():
-            await asyncio.to_thread(_leave_wal, path)
+            await asyncio.to_thread(leave_wal, path)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -325,7 +322,7 @@ class Database:
         cursor = connection.cursor()
         if not self.read_only:
             cursor.execute("PRAGMA page_size = 8192")
-            _enter_wal(cursor)
+            enter_wal(cursor)
             cursor.execute("PRAGMA synchronous = NORMAL")
             cursor.execute("PRAGMA wal_autocheckpoint = 4000")
         cursor.execute("PRAGMA foreign_keys = ON")
@@ -364,33 +361,6 @@ def _parse(text: str) -> tuple[URL, str]:
             "database.url: an in-memory database would be lost; allowed: sqlite:///FILE"
         )
     return url.set(drivername=DRIVERS[backend][0]), "mysql" if backend == "mariadb" else backend
-
-
-def _enter_wal(cursor: Any) -> None:
-    """Switch the journal; SQLite does not wait for others to do it, so it is waited for here."""
-    for left in reversed(range(_SWITCHES)):
-        try:
-            cursor.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorname != "SQLITE_BUSY" or not left:
-                raise
-            cursor.execute("BEGIN EXCLUSIVE")
-            cursor.execute("COMMIT")
-        else:
-            return
-
-
-def _leave_wal(path: Path) -> None:
-    try:
-        connection = sqlite3.connect(path, timeout=0, isolation_level=None)
-    except sqlite3.Error:
-        return
-    try:
-        connection.execute("PRAGMA journal_mode = DELETE")
-    except sqlite3.Error:
-        pass  # somebody else is still connected, and will do it
-    finally:
-        connection.close()
 
 
 def _is_outside(error: BaseException | None) -> bool:

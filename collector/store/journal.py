@@ -1,0 +1,38 @@
+"""SQLite's journal: write-ahead while somebody writes, and a file by itself afterwards."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any, Final
+
+__all__ = ["enter_wal", "leave_wal"]
+
+_SWITCHES: Final = 5
+"""How often the switch is tried, when others use the file each time."""
+
+
+def enter_wal(cursor: Any) -> None:
+    """Switch the journal; SQLite does not wait for others to do it, so it is waited for here."""
+    for left in reversed(range(_SWITCHES)):
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or not left:
+                raise
+            cursor.execute("BEGIN EXCLUSIVE")
+            cursor.execute("COMMIT")
+        else:
+            return
+
+
+def leave_wal(path: Path) -> None:
+    """Give the file its rollback journal back, unless somebody else is connected."""
+    try:
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    except sqlite3.Error:
+        return
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error:
+        pass  # somebody else is still connected, and will do it
+    finally:
+        connection.close()
