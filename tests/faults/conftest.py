@@ -2,8 +2,8 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,12 +20,11 @@ def forker() -> Iterator[Forker]:
         yield forker
 
 
-@pytest.fixture(scope="session")
-def past(
-    forker: Forker, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Mapping[str, world.Image]]:
-    """A SQLite database into which the eight images were collected, and what is in it."""
-    directory = tmp_path_factory.mktemp("past")
+Past = tuple[Path, Mapping[str, world.Image]]
+
+
+def collected(forker: Forker, sqlite_template: Path, directory: Path) -> Past:
+    """A SQLite database into which the eight images are collected now, and what is in it."""
     with world.world() as simulator:
         site = Site(directory, simulator.url)
         site.configure(TARGET, members=True)
@@ -35,14 +34,36 @@ def past(
     return site.database, world.check(f"sqlite:///{site.database}")
 
 
-@pytest.fixture
-def place(tmp_path: Path, past: Any, forker: Forker) -> Iterator[Place]:
+@pytest.fixture(scope="session")
+def past(forker: Forker, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Past:
+    """What was collected once for all tests."""
+    return collected(forker, sqlite_template, tmp_path_factory.mktemp("past"))
+
+
+@contextmanager
+def changed(directory: Path, past: Past, forker: Forker) -> Iterator[Place]:
     """Four of the eight images were changed or deleted since they were collected."""
     with world.world() as simulator:
-        place = Place(tmp_path, simulator, forker)
+        place = Place(directory, simulator, forker)
         database, place.before = past
         shutil.copy(database, place.database)
         world.history(simulator)
+        yield place
+
+
+@pytest.fixture
+def place(tmp_path: Path, past: Past, forker: Forker) -> Iterator[Place]:
+    with changed(tmp_path, past, forker) as place:
+        yield place
+
+
+@pytest.fixture
+def fresh_place(
+    tmp_path: Path, forker: Forker, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    """The same, collected just now: there a clock can be set back behind the collection."""
+    past = collected(forker, sqlite_template, tmp_path_factory.mktemp("past"))
+    with changed(tmp_path, past, forker) as place:
         yield place
 
 

@@ -15,14 +15,11 @@ from tests.faults import world
 from tests.faults.cells import DATABASE
 from tests.faults.commits import commit_proxy
 from tests.faults.place import settled, told
-from tests.support.forked import QUICK
+from tests.support.forked import QUICK, short_lease
 
-DEAF = QUICK | {
+DEAF = short_lease(2.0) | {
     "collector.store.engine:ANSWER_S": 1.0,
     "collector.session:RELEASE_S": 0.3,
-    "collector.store.leases:TTL_S": 2.0,
-    "collector.store.leases:RENEW_S": 0.6,
-    "collector.store.leases:SEND_S": 1.4,
 }
 IMPATIENT = QUICK | {"collector.store.engine:_WAIT_S": 0.3}
 SMALL_BYTES = 2048

@@ -11,15 +11,10 @@ import pytest
 from tests.faults import world
 from tests.faults.cells import PROCESS, SEALED, Cell
 from tests.faults.place import settled, told
-from tests.support.forked import QUICK
+from tests.support.forked import short_lease
 from tests.support.site import until
 
-SHORT = QUICK | {
-    "collector.store.leases:TTL_S": 1.0,
-    "collector.store.leases:RENEW_S": 0.3,
-    "collector.store.leases:SEND_S": 0.7,
-}
-"""A lease of a second; the proportions are those of the real one."""
+SHORT = short_lease(1.0)
 
 BUSY = ("writing", "in a transaction")
 """Stages where a run must be met with something left to ask."""
@@ -218,9 +213,9 @@ def test_out_of_memory(place, fault, stage):
 
 
 @pytest.mark.parametrize(("fault", "stage"), cases("clock set back"))
-def test_clock_set_back(place, fault, stage):
+def test_clock_set_back(fresh_place, fault, stage):
     """Answers that seem older than what is known are observations and nothing else."""
-    cell = PROCESS[fault][stage]
+    cell, place = PROCESS[fault][stage], fresh_place
     told(place.collect(clock_s=-300.0), cell)
     found = place.check()
     for one in world.IDS:

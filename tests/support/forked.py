@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from tests.support.site import KEYS, Ended, until
 
-__all__ = ["QUICK", "STAGES", "Forked", "Forker", "forking"]
+__all__ = ["QUICK", "STAGES", "Forked", "Forker", "forking", "short_lease"]
 
 STAGES: Final[Mapping[str, tuple[str, str]]] = {
     "opening": ("collector.store.migrate", "create_if_empty"),
@@ -44,6 +44,16 @@ _PRELOADED: Final = (
     *("collector.run", "collector.serve", "collector.metrics", "collector.cli.progress"),
     *("collector.cli.summary", "collector.store.migrate", "collector.store.verify"),
 )
+
+
+def short_lease(ttl_s: float) -> dict[str, Any]:
+    """Constants of a process whose lease is that long, in the proportions of the real one."""
+    leases = "collector.store.leases"
+    return QUICK | {
+        f"{leases}:TTL_S": ttl_s,
+        f"{leases}:RENEW_S": 0.3 * ttl_s,
+        f"{leases}:SEND_S": 0.7 * ttl_s,
+    }
 
 
 class Forked:
