@@ -135,8 +135,7 @@ async def _database(database: "Database") -> tuple[Finding, bool]:
         text = f"{database}: the directory cannot be written"
         return Finding("database", "fail", text, Exit.UNAVAILABLE), False
     try:
-        async with database.within(), database.read() as connection:
-            revision = await migrate.current(connection)
+        revision = await migrate.revision_of(database)
         if revision is None:
             return Finding("database", "ok", f"{database}: empty, the first run fills it"), False
         await migrate.require_head(database)

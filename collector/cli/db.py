@@ -60,8 +60,7 @@ async def _migrate(url: str, revision: str, *, up: bool) -> int:
 
     async with Database(url) as database:
         await (migrate.upgrade if up else migrate.downgrade)(database, revision)
-        async with database.within(), database.read() as connection:
-            found = await migrate.current(connection)
+        found = await migrate.revision_of(database)
         click.echo(f"database {database} is {f'at revision {found}' if found else 'empty'}")
     return Exit.OK
 
@@ -83,8 +82,7 @@ async def _status(url: str, *, as_json: bool) -> int:
     drift: list[str] = []
     async with Database(url, read_only=True) as database:
         migrate.require_file(database)
-        async with database.within(), database.read() as connection:
-            revision = await migrate.current(connection)
+        revision = await migrate.revision_of(database)
         if revision == migrate.head():
             drift = await migrate.drift(database)
     good = revision == migrate.head() and not drift

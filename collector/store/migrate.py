@@ -23,6 +23,7 @@ __all__ = [
     "head",
     "require_file",
     "require_head",
+    "revision_of",
     "sql",
     "upgrade",
 ]
@@ -49,12 +50,18 @@ def head() -> str:
     return _revisions()[-1]
 
 
-async def current(connection: AsyncConnection) -> str | None:
+async def revision_of(database: Database) -> str | None:
     """The database's revision; None when it is empty.
 
     Raises:
         SchemaError: it has tables, but not this program's.
+        UnavailableError: it cannot be reached.
     """
+    async with database.within(), database.read() as connection:
+        return await _current(connection)
+
+
+async def _current(connection: AsyncConnection) -> str | None:
     names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
     if not set(names) - {"alembic_version"}:
         return None
@@ -96,7 +103,7 @@ async def require_head(database: Database) -> None:
     """
     require_file(database)
     async with database.within(), database.read() as connection:
-        await _judge(database, connection, await current(connection))
+        await _judge(database, connection, await _current(connection))
 
 
 def require_file(database: Database) -> None:
@@ -110,7 +117,7 @@ async def create_if_empty(database: Database) -> None:
     """Create the tables of an absent or empty database; otherwise as `require_head`."""
     database.create_file()
     async with database.within(), database.read() as connection:
-        revision = await current(connection)
+        revision = await _current(connection)
         if revision is not None:
             await _judge(database, connection, revision)
     if revision is None:
@@ -198,7 +205,7 @@ async def _migrate(database: Database, run: Callable[["Config"], None]) -> None:
             connection = await plain.execution_options(collector_write=True)
             await _lock(database, connection)
             try:
-                await current(connection)
+                await _current(connection)
                 await connection.run_sync(migrate)
                 await connection.commit()
             except CommandError as error:
