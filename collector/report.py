@@ -22,6 +22,7 @@ from collector.audit.runner import Finding, portable_sql, sample
 from collector.store.changes import Change, latest
 from collector.store.control import ledger
 from collector.store.engine import Database
+from collector.store.freshness import PLACE
 from collector.store.reads import rows
 from collector.store.schema import disk_attachments, image_versions, images, lanes, run_lanes, runs
 from collector.store.views import VIEWS
@@ -172,11 +173,9 @@ async def _read_lanes(connection: AsyncConnection, report: Report) -> None:
     report.lane_count = (
         await connection.execute(select(func.count(func.distinct(c.lane_id))))
     ).scalar_one()
-    order = (runs.c.finished_at.desc(), c.run_id.desc())
-    place = func.row_number().over(partition_by=c.lane_id, order_by=order).label("place")
     read = (c.present + c.not_found).label("read")
     last = (
-        select(c.lane_id, c.run_id, c.planned, read, place)
+        select(c.lane_id, c.run_id, c.planned, read, PLACE)
         .join(runs, runs.c.id == c.run_id)
         .where(runs.c.finished_at.is_not(None))
     )

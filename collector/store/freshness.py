@@ -21,13 +21,23 @@ from collector.store.reads import plain, rows
 from collector.store.schema import images, lanes, run_lanes, runs
 from collector.store.views import VIEWS
 
-__all__ = ["AccountState", "LaneFigures", "Status", "lane_figures", "read_status"]
+__all__ = ["PLACE", "AccountState", "LaneFigures", "Status", "lane_figures", "read_status"]
 
 EXAMPLES: Final = 5
 """Unread images that are named."""
 
 _FACTS: Final = ("id", "trigger", "status", "started_at", "finished_at", "planned")
 _RUN: Final = (*_FACTS, "present", "not_found", "failed", "listings_failed", "digest")
+
+PLACE: Final = (
+    func.row_number()
+    .over(
+        partition_by=run_lanes.c.lane_id,
+        order_by=(runs.c.finished_at.desc(), run_lanes.c.run_id.desc()),
+    )
+    .label("place")
+)
+"""Of a run among those of a lane: 1 is the one that was finished last."""
 
 
 class AccountState(NamedTuple):
@@ -143,30 +153,24 @@ async def read_status(database: Database, at: datetime, max_age: timedelta) -> S
 async def _accounts(connection: AsyncConnection, limit: datetime) -> list[AccountState]:
     """The accounts that are judged; stale without a complete run finished since `limit`."""
     account = func.coalesce(runs.c.account, lanes.c.account).label("account")
-    shared = runs.c.account.is_(None).label("shared")
+    shared = case((runs.c.account.is_(None), runs.c.id))
     finished = runs.c.finished_at  # not the highest number: an older run may have been resumed
     complete = case((runs.c.status == "complete", finished))
     query = (
-        select(account, shared, *(func.max(one) for one in (runs.c.id, finished, complete)))
+        select(account, *(func.max(one) for one in (runs.c.id, shared, finished, complete)))
         .select_from(runs.outerjoin(run_lanes).outerjoin(lanes))
         .where(runs.c.scope == "whole", runs.c.planned_at.is_not(None))
-        .group_by(account, shared)
+        .group_by(account)
     )
     known = [tuple(row) for row in await connection.execute(query) if row[0] is not None]
-    newest_shared = max((row[2] for row in known if row[1]), default=0)
-    newest: dict[str, list[Any]] = {}
-    for name, _, *found in known:
-        old = newest.setdefault(name, [None] * 3)
-        newest[name] = [
-            max(filter(None, pair), default=None) for pair in zip(old, found, strict=True)
-        ]
-    judged = {name: found for name, found in newest.items() if found[0] >= newest_shared}
-    wanted = {at for found in judged.values() for at in found[1:] if at is not None}
+    newest_shared = max((row[2] or 0 for row in known), default=0)
+    judged = {name: ends for name, newest, _, *ends in known if newest >= newest_shared}
+    wanted = {at for ends in judged.values() for at in ends if at is not None}
     facts = select(runs.c.account, *(runs.c[name] for name in _RUN)).order_by(runs.c.id)
     some = facts.where(runs.c.scope == "whole", finished.in_(wanted))
     by_end = {(row.pop("account"), row["finished_at"]): row for row in await rows(connection, some)}
     states = []
-    for name, (_, *ends) in sorted(judged.items()):
+    for name, ends in sorted(judged.items()):
         last, run = (by_end.get((name, at)) or by_end.get((None, at)) for at in ends)
         stale = run is None or run["finished_at"] < limit
         states.append(AccountState(name, last, run, stale))
@@ -191,10 +195,9 @@ async def lane_figures(database: Database) -> dict[LaneKey, LaneFigures]:
     """The figures of every lane that a finished run over all targets had."""
     c, ended = run_lanes.c, runs.c.finished_at
     success = func.max(case((c.failed == 0, ended))).over(partition_by=c.lane_id)
-    place = func.row_number().over(partition_by=c.lane_id, order_by=(ended.desc(), c.run_id.desc()))
     read = (c.present + c.not_found).label("read")
     last = (
-        select(c.lane_id, c.planned, read, success.label("success"), place.label("place"))
+        select(c.lane_id, c.planned, read, success.label("success"), PLACE)
         .join(runs, runs.c.id == c.run_id)
         .where(runs.c.scope == "whole", ended.is_not(None))
         .subquery()
