@@ -12,6 +12,7 @@ from collector.models import LaneKey
 from collector.queue.database import DatabaseQueue
 from collector.simulator.server import SimulatorOptions, running
 from collector.store.engine import Database
+from tests.support.arrivals import punctual
 from tests.support.proxy import proxied
 from tests.support.service import KEYS, configuration, process, rows, serving, target, until
 
@@ -21,7 +22,8 @@ IDS = [f"img-{n:06}" for n in range(60)]
 
 @asynccontextmanager
 async def simulator(**options):
-    async with running(SimulatorOptions(images=40, record=True, **options)) as server:
+    options = SimulatorOptions(images=40, record=True, **options)
+    async with running(options) as server, punctual(server):
         yield server
 
 
@@ -180,14 +182,14 @@ async def test_refused_account_pauses_alone(tmp_path, sqlite_url):
             async def served():
                 return await rows(service.database, left) == [(0,)]
 
-            def refused():
-                return sum(len(at) for (key, _), at in api._arrivals.items() if key == "other")
-
+            denied = "SELECT 1 FROM queue_items WHERE last_outcome = 'denied'"
             await until(served)
-            await until(refused)
-            await add(sqlite_url, [f"img-{n:06}" for n in range(100, 200)])
+            await until(lambda: rows(service.database, denied))
+            more = [f"img-{n:06}" for n in range(100, 200)]
+            await add(sqlite_url, more)
             await until(served)
-            assert refused() <= 16  # what was in flight when the first was refused
+            refused = api.requests.total() - len(IDS) - len(more)
+            assert 1 <= refused <= 16  # what was in flight when the first was refused
             outcomes = "SELECT last_outcome, deliveries, count(*) FROM queue_items GROUP BY 1, 2"
             found = {row[:2]: row[2] for row in await rows(service.database, outcomes)}
             assert sum(found.values()) == len(IDS)

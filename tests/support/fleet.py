@@ -24,6 +24,7 @@ from collector.models import LaneKey
 from collector.queue import queue_of
 from collector.simulator.server import Simulator, SimulatorOptions, running
 from collector.store.engine import Database
+from tests.support.arrivals import punctual
 from tests.support.proxy import Proxy, proxied
 from tests.support.service import ENTRY, configuration, rows
 
@@ -66,6 +67,7 @@ class Fleet:
         keys = {f"key-{name}": f"secret-{name}" for name in ACCOUNTS}
         options = SimulatorOptions(images=4, record=True, credentials=keys, latency=0.02)
         self.simulator = await enter(running(options))
+        await enter(punctual(self.simulator))
         # One for all questions: making an engine would hold up the endpoint of this same loop.
         direct = self._direct.render_as_string(hide_password=False)
         self._database = await enter(Database(direct))
