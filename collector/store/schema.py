@@ -1,23 +1,21 @@
 """The tables of the inventory and its evidence; what each column means stands beside it.
 
-`doc` is the column's meaning and `info["api"]` the field of the API it comes from; the data
-dictionary is made from both.
+A column's text is its meaning and `api` the field of the API it comes from; the data dictionary is
+made from both.
 """
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    Column,
     Index,
     Integer,
     MetaData,
-    String,
     Table,
     UniqueConstraint,
 )
 
-from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS, count, fk, key, time
-from collector.store.types import IDENT, LONG_TEXT, WORD
+from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS, column, count, fk, key, optional
+from collector.store.types import IDENT, LONG_TEXT, SHA256, TIME, WORD
 
 __all__ = [
     "disk_attachments",
@@ -48,8 +46,8 @@ lanes = Table(
     "lanes",
     metadata,
     key(),
-    Column("account", IDENT, nullable=False, doc="Account name of the configuration."),
-    Column("region", IDENT, nullable=False, doc="Region id, such as cn-north-1."),
+    column("account", IDENT, "Account name of the configuration."),
+    column("region", IDENT, "Region id, such as cn-north-1."),
     UniqueConstraint("account", "region"),
     comment="Every (account, region) that was ever planned or queued.",
 )
@@ -58,18 +56,15 @@ runs = Table(
     "runs",
     metadata,
     key(),
-    Column("trigger", WORD, nullable=False, doc="`run`, `schedule` or `queue`."),
-    Column(
-        "status",
-        WORD,
-        nullable=False,
-        doc="`running`, `complete`, `partial`, `failed`, `interrupted`.",
+    column("trigger", WORD, "`run`, `schedule` or `queue`."),
+    column("status", WORD, "`running`, `complete`, `partial`, `failed`, `interrupted`."),
+    column("started_at", TIME, "When planning began."),
+    optional(
+        "planned_at",
+        TIME,
+        "When the plan was whole; NULL while planning, and such a run is not resumed.",
     ),
-    time("started_at", "When planning began.", nullable=False),
-    time(
-        "planned_at", "When the plan was whole; NULL while planning, and such a run is not resumed."
-    ),
-    time("finished_at", "When the run stopped working; NULL while it runs."),
+    optional("finished_at", TIME, "When the run stopped working; NULL while it runs."),
     count("planned", "Items planned."),
     count("present", "Items that ended `present`."),
     count("not_found", "Items that ended `not_found`."),
@@ -83,27 +78,16 @@ runs = Table(
     count("retries", "Requests that repeated an earlier one."),
     count("throttled", "Requests answered with 429."),
     count("listings_failed", "Discover listings that could not be read whole."),
-    Column(
-        "plan_digest",
-        String(64),
-        nullable=False,
-        doc="SHA-256 of the effective targets and options.",
-    ),
-    Column(
-        "config_digest",
-        String(64),
-        nullable=False,
-        doc="SHA-256 of the configuration without secrets.",
-    ),
-    Column("digest", String(64), doc="The chain's SHA-256 at this run; NULL until it is sealed."),
-    Column("tool_version", WORD, nullable=False, doc="Version of this program."),
-    Column("time_zone", IDENT, nullable=False, doc="Zone in which the API's times were read."),
-    Column("account", IDENT, doc="The account, for a run that belongs to one (those of `serve`)."),
-    Column(
+    column("plan_digest", SHA256, "SHA-256 of the effective targets and options."),
+    column("config_digest", SHA256, "SHA-256 of the configuration without secrets."),
+    optional("digest", SHA256, "The chain's SHA-256 at this run; NULL until it is sealed."),
+    column("tool_version", WORD, "Version of this program."),
+    column("time_zone", IDENT, "Zone in which the API's times were read."),
+    optional("account", IDENT, "The account, for a run that belongs to one (those of `serve`)."),
+    column(
         "scope",
         WORD,
-        nullable=False,
-        doc="`whole`: all the configured targets (of `account`, if it is set); `narrowed`: others.",
+        "`whole`: all the configured targets (of `account`, if it is set); `narrowed`: others.",
     ),
     Index("ix_runs_plan_digest", "plan_digest"),
     Index("ix_runs_status_finished_at", "status", "finished_at"),
@@ -126,24 +110,24 @@ images = Table(
     "images",
     metadata,
     key(),
-    Column("account", IDENT, nullable=False, doc="Account that asked."),
-    Column("region", IDENT, nullable=False, doc="Region that was asked."),
-    Column("image_id", IDENT, nullable=False, doc="Image id.", info={"api": "imageId"}),
-    Column(
+    column("account", IDENT, "Account that asked."),
+    column("region", IDENT, "Region that was asked."),
+    column("image_id", IDENT, "Image id.", api="imageId"),
+    column(
         "state",
         WORD,
-        nullable=False,
-        doc="`present`, `gone` (deleted or no longer shared), `unknown` (never seen present).",
+        "`present`, `gone` (deleted or no longer shared), `unknown` (never seen present).",
     ),
-    time("first_planned_at", "When it was first planned.", nullable=False),
-    time("first_seen_at", "The first `present`."),
-    time("last_seen_at", "The last `present`."),
-    time("last_checked_at", "The last `present` or `not_found`."),
-    time("gone_at", "When the 404 was seen that made it `gone`; NULL otherwise."),
-    time("last_attempt_at", "The last attempt, whatever became of it."),
-    Column("last_outcome", WORD, doc="Outcome of the last attempt."),
-    time(
+    column("first_planned_at", TIME, "When it was first planned."),
+    optional("first_seen_at", TIME, "The first `present`."),
+    optional("last_seen_at", TIME, "The last `present`."),
+    optional("last_checked_at", TIME, "The last `present` or `not_found`."),
+    optional("gone_at", TIME, "When the 404 was seen that made it `gone`; NULL otherwise."),
+    optional("last_attempt_at", TIME, "The last attempt, whatever became of it."),
+    optional("last_outcome", WORD, "Outcome of the last attempt."),
+    optional(
         "failing_since",
+        TIME,
         "The first of the failed attempts that followed the last reading; NULL when none did.",
     ),
     UniqueConstraint("account", "region", "image_id"),
@@ -157,36 +141,26 @@ observation_rows = Table(
     fk("run_id", "runs.id", "The run.", primary_key=True),
     fk("lane_id", "lanes.id", "The lane.", primary_key=True),
     fk("image_pk", "images.id", "The image.", primary_key=True),
-    Column(
-        "outcome",
-        WORD,
-        nullable=False,
-        doc="What became of it; `not_attempted` from the moment it is planned.",
+    column("outcome", WORD, "What became of it; `not_attempted` from the moment it is planned."),
+    optional("http_status", Integer, "Status of the deciding answer."),
+    optional(
+        "error_code", LONG_TEXT, "The answer's error status, such as NOT_FOUND.", api="error.status"
     ),
-    Column("http_status", Integer, doc="Status of the deciding answer."),
-    Column(
-        "error_code",
-        LONG_TEXT,
-        doc="The answer's error status, such as NOT_FOUND.",
-        info={"api": "error.status"},
-    ),
-    Column(
+    optional(
         "error_message",
         LONG_TEXT,
-        doc="The answer's message, at most 500 characters.",
-        info={"api": "error.message"},
+        "The answer's message, at most 500 characters.",
+        api="error.message",
     ),
-    Column(
-        "request_id", LONG_TEXT, doc="Request id of the deciding answer.", info={"api": "requestId"}
-    ),
-    Column("attempts", Integer, nullable=False, doc="Requests that carried this image."),
-    Column(
+    optional("request_id", LONG_TEXT, "Request id of the deciding answer.", api="requestId"),
+    column("attempts", Integer, "Requests that carried this image."),
+    optional(
         "duration_ms",
         BigInteger,
-        doc="From the first request to the last answer, waits included (milliseconds).",
+        "From the first request to the last answer, waits included (milliseconds).",
     ),
-    time("observed_at", "When the deciding answer arrived; NULL while not attempted."),
-    Column("members_outcome", WORD, doc="Outcome of the members call; NULL when it was not made."),
+    optional("observed_at", TIME, "When the deciding answer arrived; NULL while not attempted."),
+    optional("members_outcome", WORD, "Outcome of the members call; NULL when it was not made."),
     sqlite_with_rowid=False,
     comment="Exactly one row a planned image of a run: the evidence.",
 )
@@ -195,37 +169,24 @@ image_versions = Table(
     "image_versions",
     metadata,
     key(),
-    fk("image_pk", "images.id", "The image.", nullable=False),
-    fk("run_id", "runs.id", "The run that saw it first.", nullable=False),
-    fk("closed_run_id", "runs.id", "The run that saw it end; NULL while current."),
-    Column(
-        "account",
-        IDENT,
-        nullable=False,
-        doc="Copied from images, so that an as-of question uses one index.",
-    ),
-    Column("region", IDENT, nullable=False, doc="Copied from images."),
-    time("valid_from", "When this content was first seen.", nullable=False),
-    time(
+    fk("image_pk", "images.id", "The image."),
+    fk("run_id", "runs.id", "The run that saw it first."),
+    fk("closed_run_id", "runs.id", "The run that saw it end; NULL while current.", nullable=True),
+    column("account", IDENT, "Copied from images, so that an as-of question uses one index."),
+    column("region", IDENT, "Copied from images."),
+    column("valid_from", TIME, "When this content was first seen."),
+    optional(
         "valid_to",
+        TIME,
         "When other content, or the image's absence, was first seen; NULL while current.",
     ),
-    time(
-        "last_confirmed_at", "Last time it was seen; NULL while current (then images.last_seen_at)."
+    optional(
+        "last_confirmed_at",
+        TIME,
+        "Last time it was seen; NULL while current (then images.last_seen_at).",
     ),
-    Column(
-        "fingerprint",
-        String(64),
-        nullable=False,
-        doc="Lower-case hex SHA-256 of the payload's UTF-8 bytes.",
-    ),
-    Column(
-        "payload",
-        LONG_TEXT,
-        nullable=False,
-        doc="Canonical JSON text of the whole image object.",
-        info={"api": "image"},
-    ),
+    column("fingerprint", SHA256, "Lower-case hex SHA-256 of the payload's UTF-8 bytes."),
+    column("payload", LONG_TEXT, "Canonical JSON text of the whole image object.", api="image"),
     *IMAGE_COLUMNS,
     UniqueConstraint("image_pk", "valid_from"),
     CheckConstraint("valid_to is null or valid_to > valid_from", name="period"),
@@ -251,9 +212,7 @@ disk_attachments = Table(
     "disk_attachments",
     metadata,
     key(),
-    fk(
-        "image_version_id", "image_versions.id", "The version this disk belongs to.", nullable=False
-    ),
+    fk("image_version_id", "image_versions.id", "The version this disk belongs to."),
     *DISK_COLUMNS,
     UniqueConstraint("image_version_id", "role", "position"),
     CheckConstraint("role in ('system', 'data')", name="role"),
@@ -264,27 +223,18 @@ member_versions = Table(
     "member_versions",
     metadata,
     key(),
-    fk("image_pk", "images.id", "The image.", nullable=False),
-    fk("run_id", "runs.id", "The run that saw it first.", nullable=False),
-    fk("closed_run_id", "runs.id", "The run that saw it end; NULL while current."),
-    time("valid_from", "When this list was first seen.", nullable=False),
-    time(
-        "valid_to", "When another list, or the image's absence, was first seen; NULL while current."
+    fk("image_pk", "images.id", "The image."),
+    fk("run_id", "runs.id", "The run that saw it first."),
+    fk("closed_run_id", "runs.id", "The run that saw it end; NULL while current.", nullable=True),
+    column("valid_from", TIME, "When this list was first seen."),
+    optional(
+        "valid_to",
+        TIME,
+        "When another list, or the image's absence, was first seen; NULL while current.",
     ),
-    time("last_confirmed_at", "Last time it was seen.", nullable=False),
-    Column(
-        "fingerprint",
-        String(64),
-        nullable=False,
-        doc="Lower-case hex SHA-256 of the payload's UTF-8 bytes.",
-    ),
-    Column(
-        "payload",
-        LONG_TEXT,
-        nullable=False,
-        doc="Canonical JSON text of the whole result object.",
-        info={"api": "result"},
-    ),
+    column("last_confirmed_at", TIME, "Last time it was seen."),
+    column("fingerprint", SHA256, "Lower-case hex SHA-256 of the payload's UTF-8 bytes."),
+    column("payload", LONG_TEXT, "Canonical JSON text of the whole result object.", api="result"),
     UniqueConstraint("image_pk", "valid_from"),
     CheckConstraint("valid_to is null or valid_to > valid_from", name="period"),
     Index("ix_member_versions_image_pk_valid_to", "image_pk", "valid_to"),
@@ -299,26 +249,10 @@ image_members = Table(
     "image_members",
     metadata,
     key(),
-    fk(
-        "member_version_id",
-        "member_versions.id",
-        "The list this member belongs to.",
-        nullable=False,
-    ),
-    Column("position", Integer, nullable=False, doc="1… in the API's order."),
-    Column(
-        "pin",
-        LONG_TEXT,
-        nullable=False,
-        doc="PIN of the account that may use the image.",
-        info={"api": "pins[]"},
-    ),
-    Column(
-        "login_name",
-        LONG_TEXT,
-        doc="Its login name, when the API says it.",
-        info={"api": "loginNames[]"},
-    ),
+    fk("member_version_id", "member_versions.id", "The list this member belongs to."),
+    column("position", Integer, "1… in the API's order."),
+    column("pin", LONG_TEXT, "PIN of the account that may use the image.", api="pins[]"),
+    optional("login_name", LONG_TEXT, "Its login name, when the API says it.", api="loginNames[]"),
     UniqueConstraint("member_version_id", "position"),
     comment="The accounts of one list.",
 )
@@ -326,15 +260,13 @@ image_members = Table(
 schema_drift = Table(
     "schema_drift",
     metadata,
-    Column("id", String(64), primary_key=True, doc="SHA-256 of path, type and value."),
-    Column(
-        "path", LONG_TEXT, nullable=False, doc="Where, such as image.systemDisk.cloudDisk.encrypt."
-    ),
-    Column("json_type", WORD, nullable=False, doc="JSON type that was found, or `duplicate key`."),
-    Column("value", LONG_TEXT, doc="The value, when it is outside its documented set."),
-    time("first_seen_at", "First time.", nullable=False),
-    time("last_seen_at", "Last time.", nullable=False),
+    column("id", SHA256, "SHA-256 of path, type and value.", primary_key=True),
+    column("path", LONG_TEXT, "Where, such as image.systemDisk.cloudDisk.encrypt."),
+    column("json_type", WORD, "JSON type that was found, or `duplicate key`."),
+    optional("value", LONG_TEXT, "The value, when it is outside its documented set."),
+    column("first_seen_at", TIME, "First time."),
+    column("last_seen_at", TIME, "Last time."),
     count("seen", "Answers that had it."),
-    Column("example_image_id", IDENT, nullable=False, doc="An image that had it."),
+    column("example_image_id", IDENT, "An image that had it."),
     comment="What answers contain that the documentation does not know.",
 )

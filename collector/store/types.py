@@ -11,7 +11,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from typing_extensions import override
 
-__all__ = ["BIG_ID", "IDENT", "LONG_TEXT", "WORD", "UtcDateTime", "as_double"]
+__all__ = ["BIG_ID", "IDENT", "LONG_TEXT", "SHA256", "TIME", "WORD", "UtcDateTime", "as_double"]
 
 BIG_ID = BigInteger().with_variant(Integer(), "sqlite")
 """A 64-bit key; SQLite numbers rows by itself only when the type is exactly INTEGER."""
@@ -21,6 +21,9 @@ IDENT = String(64).with_variant(String(64, collation="C"), "postgresql")
 
 WORD = String(32)
 """One of this program's own words (states, outcomes, kinds)."""
+
+SHA256 = String(64)
+"""A digest in lower-case hexadecimal."""
 
 LONG_TEXT = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 """Text of any length (MariaDB's TEXT ends at 64 KiB)."""
@@ -58,6 +61,9 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+TIME = UtcDateTime()
 
 
 class as_double(FunctionElement[float]):  # noqa: N801 - written like an SQL function
