@@ -12,9 +12,9 @@ import msgspec
 from sqlalchemy import Boolean, Double, Integer, Select, Table, select
 
 from collector.errors import UsageError
-from collector.store.control import metadata
 from collector.store.engine import Database
 from collector.store.reads import plain
+from collector.store.schema import metadata
 from collector.store.stream import pages
 from collector.store.types import UtcDateTime
 from collector.store.views import VIEWS

@@ -20,11 +20,18 @@ from collector import __version__
 from collector.audit.catalogue import SEVERITIES, Rule, Values, load_rules
 from collector.audit.runner import Finding, portable_sql, sample
 from collector.store.changes import Change, latest
-from collector.store.control import ledger
 from collector.store.engine import Database
 from collector.store.freshness import PLACE
 from collector.store.reads import rows
-from collector.store.schema import disk_attachments, image_versions, images, lanes, run_lanes, runs
+from collector.store.schema import (
+    disk_attachments,
+    image_versions,
+    images,
+    lanes,
+    ledger,
+    run_lanes,
+    runs,
+)
 from collector.store.views import VIEWS
 from collector.text import printable
 

@@ -13,7 +13,7 @@ from sqlalchemy import Column, Table
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from collector.audit.catalogue import PLACEHOLDER, Parameter, Rule, load_rules
-from collector.store.control import metadata
+from collector.store.schema import metadata
 from collector.store.views import CREATE_VIEWS, VIEWS
 
 DOCS = Path(__file__).parent

@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection, Index, inspect, text
 
-from collector.store.control import metadata
+from collector.store.schema import metadata
 from collector.store.views import CREATE_VIEWS
 
 

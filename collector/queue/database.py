@@ -30,11 +30,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.models import Item, LaneKey, Result
 from collector.queue.letters import Depth, depths
-from collector.store.control import queue_items
 from collector.store.engine import Database
 from collector.store.leases import Leases
 from collector.store.plan import Plan, lane_id
-from collector.store.schema import lanes
+from collector.store.schema import lanes, queue_items
 
 __all__ = ["CHUNK", "FREE", "DatabaseQueue", "Flight"]
 

@@ -6,10 +6,9 @@ from typing import Any, Final
 
 from sqlalchemy import case, func, select, update
 
-from collector.store.control import queue_items
 from collector.store.engine import Database
 from collector.store.leases import holders
-from collector.store.schema import lanes
+from collector.store.schema import lanes, queue_items
 from collector.store.stream import pages
 
 __all__ = ["INVALID", "Depth", "dead_letters", "depths", "retry"]

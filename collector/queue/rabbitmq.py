@@ -27,11 +27,10 @@ from collector.models import Item, LaneKey, Result
 from collector.queue.database import CHUNK, FREE, DatabaseQueue, Flight
 from collector.queue.letters import INVALID, Depth
 from collector.settings import Settings
-from collector.store.control import queue_items
 from collector.store.engine import Database
 from collector.store.leases import Leases
 from collector.store.plan import lane_id
-from collector.store.schema import lanes
+from collector.store.schema import lanes, queue_items
 from collector.text import printable, redacted_url, shown
 
 try:

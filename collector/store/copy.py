@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.errors import CollectorError, Exit, HeldError, UsageError
 from collector.store import migrate
-from collector.store.control import leases, ledger_head, metadata
 from collector.store.engine import Database
+from collector.store.schema import leases, ledger_head, metadata
 from collector.store.stream import pages
 from collector.store.types import UtcDateTime
 from collector.store.verify import examine, verify

@@ -14,11 +14,10 @@ from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.models import LaneKey
-from collector.store.control import queue_items
 from collector.store.engine import Database
 from collector.store.leases import Holder, holders
 from collector.store.reads import plain, rows
-from collector.store.schema import images, lanes, run_lanes, runs
+from collector.store.schema import images, lanes, queue_items, run_lanes, runs
 from collector.store.views import VIEWS
 
 __all__ = ["PLACE", "AccountState", "LaneFigures", "Status", "lane_figures", "read_status"]

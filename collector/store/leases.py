@@ -21,8 +21,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.errors import HeldError, LeaseLostError, UnavailableError
-from collector.store.control import leases
 from collector.store.engine import Database
+from collector.store.schema import leases
 
 __all__ = ["Holder", "Leases", "holders"]
 

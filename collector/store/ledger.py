@@ -14,10 +14,9 @@ import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collector.store.control import ledger, ledger_head, run_blocks
 from collector.store.engine import Database
 from collector.store.evidence import KINDS, Block, blocks, run_line
-from collector.store.schema import runs
+from collector.store.schema import ledger, ledger_head, run_blocks, runs
 
 __all__ = [
     "FIRST",

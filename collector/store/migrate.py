@@ -145,7 +145,7 @@ async def drift(database: Database) -> list[str]:
     from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - slow to import
     from alembic.migration import MigrationContext  # noqa: PLC0415
 
-    from collector.store.control import metadata  # noqa: PLC0415
+    from collector.store.schema import metadata  # noqa: PLC0415
 
     def compare(connection: Connection) -> list[str]:
         options = {"include_object": lambda item, *_: _exists_on(item, connection.dialect.name)}

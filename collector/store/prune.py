@@ -12,11 +12,10 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import delete, select
 
-from collector.store.control import ledger
 from collector.store.engine import Database
 from collector.store.evidence import blocks, plain
 from collector.store.ledger import PRUNE, append, lock_head, stored_blocks
-from collector.store.schema import observation_rows, runs
+from collector.store.schema import ledger, observation_rows, runs
 
 __all__ = ["Pruned", "prune"]
 

@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collector.models import Outcome
 from collector.normalize import NotCanonical, fingerprint, members, normalize
 from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS
-from collector.store.control import metadata
 from collector.store.evidence import plain, raw
 from collector.store.schema import (
     disk_attachments,
@@ -28,6 +27,7 @@ from collector.store.schema import (
     images,
     lanes,
     member_versions,
+    metadata,
     observation_rows,
     runs,
 )

@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.models import Outcome
 from collector.store import rederive
-from collector.store.control import leases, ledger, ledger_head, run_blocks
 from collector.store.engine import Database
 from collector.store.evidence import (
     KINDS,
@@ -26,7 +25,16 @@ from collector.store.evidence import (
 from collector.store.ledger import FIRST, PRUNE, RUN, chain, stored_blocks, strictly
 from collector.store.locate import locate
 from collector.store.rederive import Finding
-from collector.store.schema import image_versions, observation_rows, run_lanes, runs
+from collector.store.schema import (
+    image_versions,
+    leases,
+    ledger,
+    ledger_head,
+    observation_rows,
+    run_blocks,
+    run_lanes,
+    runs,
+)
 from collector.store.stream import pages
 from collector.text import shown
 

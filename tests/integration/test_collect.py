@@ -18,7 +18,7 @@ from collector.session import load_credentials
 from collector.simulator.faults import Faults
 from collector.simulator.server import Simulator, SimulatorOptions, running
 from collector.sources import Selection, Sources
-from collector.store import control, leases
+from collector.store import leases, schema
 from collector.store.engine import Database
 from collector.store.schema import observation_rows, runs
 from collector.store.views import VIEWS
@@ -152,7 +152,7 @@ async def test_a_stopped_run_is_resumed(database_url: str, tmp_path: Path) -> No
 
 async def steal(database: Database) -> None:
     async with database.write() as connection:
-        await connection.execute(update(control.leases).values(token=control.leases.c.token + 1))
+        await connection.execute(update(schema.leases).values(token=schema.leases.c.token + 1))
 
 
 async def break_it(database: Database) -> None:

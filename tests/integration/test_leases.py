@@ -5,9 +5,9 @@ import os
 import pytest
 from sqlalchemy import update
 
-from collector.store.control import leases as table
 from collector.store.engine import Database
 from collector.store.leases import GAP_S, Holder, Leases, holders
+from collector.store.schema import leases as table
 
 NAMES = {"default": "ak:0123"}
 NOBODY = 2**22 + 1

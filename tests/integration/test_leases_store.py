@@ -14,10 +14,10 @@ from sqlalchemy import bindparam, insert, select, text, update
 
 from collector.errors import HeldError, LeaseLostError, UnavailableError
 from collector.store import leases as module
-from collector.store.control import leases as table
 from collector.store.engine import Database
 from collector.store.leases import GAP_S, SEND_S, TTL_S, Holder, Leases, holders
 from collector.store.schema import lanes
+from collector.store.schema import leases as table
 
 NAMES = {"one": "ak:1", "two": "ak:2"}
 

@@ -9,12 +9,11 @@ from sqlalchemy import insert, select, text
 
 from collector.errors import HeldError, SchemaError, UsageError
 from collector.store import migrate
-from collector.store.control import queue_items
 from collector.store.copy import CopyError, copy
 from collector.store.engine import Database
 from collector.store.leases import Leases
 from collector.store.prune import prune
-from collector.store.schema import metadata
+from collector.store.schema import metadata, queue_items
 from tests.conftest import KINDS
 from tests.support.inventory import START, Inventory, image
 from tests.support.sealed import NORTH, findings, history

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from collector.errors import LeaseLostError
 from collector.models import Item, LaneKey, Members, Outcome, Result
 from collector.normalize import normalize
-from collector.store import control, ledger, plan
+from collector.store import ledger, plan, schema
 from collector.store.engine import Database
 from collector.store.leases import Leases
 from collector.store.plan import CHUNK, PAGE, RESUMABLE, Opening, Plan
@@ -374,7 +374,7 @@ async def test_a_late_process_changes_nothing(database: Database, leases: Leases
     """Whose lease passed on can neither plan, resume, count nor finish: the run is another's."""
     opened = await opened_with(database, leases, {NORTH: ["img-1"]})
     async with database.write() as connection:  # as a successor does
-        await connection.execute(update(control.leases).values(token=control.leases.c.token + 1))
+        await connection.execute(update(schema.leases).values(token=schema.leases.c.token + 1))
     before = await row_of(database, opened.run_id)
     for late in (
         opened.add(NORTH, ["img-2"], START),

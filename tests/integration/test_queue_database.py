@@ -12,11 +12,11 @@ from collector.models import LaneKey, Outcome, Result
 from collector.normalize import normalize
 from collector.queue.database import RETRY_S, DatabaseQueue
 from collector.queue.letters import dead_letters, depths, retry
-from collector.store.control import leases as lease_rows
-from collector.store.control import queue_items
 from collector.store.engine import Database
 from collector.store.leases import Leases
 from collector.store.plan import Opening, Plan
+from collector.store.schema import leases as lease_rows
+from collector.store.schema import queue_items
 from collector.store.writes import Writer
 from tests.support.inventory import ZONE, image
 

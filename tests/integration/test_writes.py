@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collector.errors import LeaseLostError, UnavailableError
 from collector.models import Item, LaneKey, Members, Outcome, Result
 from collector.normalize import fingerprint, normalize
-from collector.store import control
+from collector.store import schema
 from collector.store.engine import Database
 from collector.store.leases import Leases
 from collector.store.plan import Opening, Plan
@@ -183,9 +183,9 @@ async def test_a_batch_is_written_whole_or_not_at_all(store: Store) -> None:
 async def test_a_late_token_cannot_write(store: Store) -> None:
     """A commit checks the lease in its own transaction: nothing of a late one is there."""
     await store.plan("img-1")
-    change = {"token": control.leases.c.token + 1}
+    change = {"token": schema.leases.c.token + 1}
     async with store.database.write() as connection:
-        await connection.execute(update(control.leases).values(change))
+        await connection.execute(update(schema.leases).values(change))
     store.writer.tally(store.run_id).requests = 5
     for batch in ([store.result("img-1", Outcome.PRESENT, START)], []):
         with pytest.raises(LeaseLostError):

@@ -16,10 +16,10 @@ import pytest
 
 from collector.models import LaneKey, Outcome
 from collector.store import evidence, ledger
-from collector.store.control import ledger as ledger_table
-from collector.store.control import metadata
 from collector.store.engine import Database
 from collector.store.prune import prune
+from collector.store.schema import ledger as ledger_table
+from collector.store.schema import metadata
 from collector.store.verify import Finding
 from tests.support.inventory import START, Inventory, image
 from tests.support.sealed import NORTH, findings, history
