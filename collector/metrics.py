@@ -9,15 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client import write_to_textfile as write_atomically
+import prometheus_client as prometheus
 
 from collector import __version__
 from collector.models import LaneKey, Outcome, Result
@@ -38,8 +30,8 @@ class Metrics:
 
     def __init__(self) -> None:
         # A time beside every count, which nobody asks for; the library is partly typed.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = CollectorRegistry()
+        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = prometheus.CollectorRegistry()
         self._requests = self._counter("requests", "Requests sent.", _LANE)
         self._retries = self._counter("retries", "Requests that repeated an earlier one.", _LANE)
         self._throttled = self._counter("throttled", "Requests answered with 429.", _LANE)
@@ -74,17 +66,17 @@ class Metrics:
         self._schema = self._gauge("schema_info", "Always 1: the schema's revision.", ["revision"])
         self._worst = 0.0
 
-    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
-        return Counter(f"collector_{name}", text, labels, registry=self.registry)
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> prometheus.Counter:
+        return prometheus.Counter(f"collector_{name}", text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
-        return Gauge(f"collector_{name}", text, labels, registry=self.registry)
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> prometheus.Gauge:
+        return prometheus.Gauge(f"collector_{name}", text, labels, registry=self.registry)
 
     def _histogram(
         self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()
-    ) -> Histogram:
+    ) -> prometheus.Histogram:
         name = f"collector_{name}"
-        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+        return prometheus.Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
     def reply(self, key: LaneKey, outcome: Outcome, attempt: int, waited_s: float) -> None:
         """An answer came."""
@@ -151,7 +143,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return prometheus.generate_latest(self.registry)
 
     def write(self, path: Path) -> None:
         """Replace a file for node_exporter's textfile collector, all at once.
@@ -159,5 +151,5 @@ class Metrics:
         Raises:
             OSError: it cannot be written.
         """
-        write_atomically(str(path), self.registry)
+        prometheus.write_to_textfile(str(path), self.registry)
         path.chmod(0o644)  # whatever the umask: another user's node_exporter reads it

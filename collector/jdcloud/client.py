@@ -13,25 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Self
 
-from aiohttp import (
-    ClientConnectionError,
-    ClientConnectorCertificateError,
-    ClientConnectorError,
-    ClientError,
-    ClientHandlerType,
-    ClientOSError,
-    ClientPayloadError,
-    ClientRequest,
-    ClientResponse,
-    ClientResponseError,
-    ClientSession,
-    ClientSSLError,
-    ClientTimeout,
-    DummyCookieJar,
-    ServerDisconnectedError,
-    TCPConnector,
-    ThreadedResolver,
-)
+import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from typing_extensions import override
@@ -138,18 +120,18 @@ class Client:
         self._tls = tls
         self._guard = guard
         self._last_date: tuple[str, datetime] | None = None
-        self._session: ClientSession
+        self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
         tls = self._tls or ssl.create_default_context()
         tls.minimum_version = max(tls.minimum_version, ssl.TLSVersion.TLSv1_2)
-        connector = _Connector(ssl=tls, limit=0, resolver=ThreadedResolver())
+        connector = _Connector(ssl=tls, limit=0, resolver=aiohttp.ThreadedResolver())
         connector.depart = self._depart
-        self._session = ClientSession(
+        self._session = aiohttp.ClientSession(
             connector=connector,
-            timeout=ClientTimeout(total=self._timeout_s),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
             headers=_HEADERS,
-            cookie_jar=DummyCookieJar(),
+            cookie_jar=aiohttp.DummyCookieJar(),
             middlewares=(_once,),
         )
         return self
@@ -193,11 +175,11 @@ class Client:
         except TimeoutError:
             message = f"no complete answer within {self._timeout_s:g} s"
             return Reply(Outcome.TIMEOUT, status, error_message=message, retryable=True)
-        except (ClientPayloadError, ClientResponseError) as error:
+        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
             if status is None or status == _OK:
                 return _failed(Outcome.INVALID_RESPONSE, error, status)
             body = b""  # the status says enough
-        except (ClientError, OSError, UnicodeError) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
             return _failed(Outcome.NETWORK_ERROR, error, status)
         now = datetime.now(UTC)
         if date := received.get("Date"):
@@ -207,7 +189,7 @@ class Client:
             return Reply(Outcome.INVALID_RESPONSE, status, error_message=message)
         return classify(call, status, received, body or b"", now=now)
 
-    async def _read(self, response: ClientResponse) -> bytes | None:
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
         """The decompressed body; None, and the connection closed, once it is over size."""
         chunks, left = [], self._max_response_bytes
         while chunk := await response.content.readany():
@@ -226,14 +208,14 @@ class Client:
             tell()
 
 
-class _Connector(TCPConnector):
+class _Connector(aiohttp.TCPConnector):
     """Calls `depart` once a request has its connection; up to the write all is synchronous."""
 
     depart: Callable[[], None]
 
     @override
     async def connect(
-        self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
         try:
@@ -244,29 +226,31 @@ class _Connector(TCPConnector):
         return connection
 
 
-class _BrokenConnectionError(ClientConnectionError):
+class _BrokenConnectionError(aiohttp.ClientConnectionError):
     """A connection that broke under a request, as an error that aiohttp does not act upon."""
 
 
-async def _once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+async def _once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
     """A middleware that hides from aiohttp the errors upon which it would send a GET again."""
     try:
         return await handler(request)
-    except ClientConnectorError:
+    except aiohttp.ClientConnectorError:
         raise
-    except (ClientOSError, ServerDisconnectedError) as error:
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise _BrokenConnectionError(str(error)) from error
 
 
 def _reason(error: Exception) -> str:
     """What went wrong, in words for a person; aiohttp's own are about its arguments."""
     match error:
-        case ClientConnectorCertificateError():
+        case aiohttp.ClientConnectorCertificateError():
             cause = error.certificate_error
             reason = getattr(cause, "verify_message", None) or str(cause)
-        case ClientSSLError():
+        case aiohttp.ClientSSLError():
             reason = str(error.os_error)
-        case ClientConnectorError():
+        case aiohttp.ClientConnectorError():
             reason = os_reason(error.os_error)
         case _:
             return str(error) or type(error).__name__
@@ -279,5 +263,5 @@ def _failed(outcome: Outcome, error: Exception, status: int | None) -> Reply:
         outcome,
         status,
         error_message=clean(_reason(error)),
-        retryable=not isinstance(error, ClientConnectorCertificateError),
+        retryable=not isinstance(error, aiohttp.ClientConnectorCertificateError),
     )
