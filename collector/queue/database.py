@@ -11,21 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import (
-    ColumnElement,
-    Delete,
-    Update,
-    bindparam,
-    case,
-    delete,
-    false,
-    func,
-    literal_column,
-    null,
-    select,
-    true,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.models import Item, LaneKey, Result
@@ -48,7 +34,7 @@ MAX_RETRY_S: Final = 86_400.0
 
 _q = queue_items.c
 _WAITS: Final = (_q.dead_at.is_(None), _q.token.is_(None))
-FREE: Final[dict[str, Any]] = {"token": None, "started_at": None, "again": false()}
+FREE: Final[dict[str, Any]] = {"token": None, "started_at": None, "again": sa.false()}
 """Of an item that waits."""
 
 
@@ -91,14 +77,14 @@ class DatabaseQueue:
         self._had: dict[str, _Had] = {}
         self._cut: list[tuple[int, str, Flight]] = []
         keys = ["lane_id", "image_id"]
-        values: dict[str, Any] = {key: bindparam(key) for key in keys}
+        values: dict[str, Any] = {key: sa.bindparam(key) for key in keys}
         values |= {"added_at": database.now(), "ready_at": database.now()}
         dead = _q.dead_at.is_not(None)
         change = {  # in the order of the columns: MariaDB looks at what it assigned already
-            "deliveries": case((dead, literal_column("0")), else_=_q.deliveries),
-            "ready_at": case((dead, database.now()), else_=_q.ready_at),
+            "deliveries": sa.case((dead, sa.literal_column("0")), else_=_q.deliveries),
+            "ready_at": sa.case((dead, database.now()), else_=_q.ready_at),
             "again": _q.token.is_not(None),
-            "dead_at": null(),
+            "dead_at": sa.null(),
         }
         self._insert = database.prepare(
             database.upsert(queue_items, keys, change).values(values), keys
@@ -118,7 +104,7 @@ class DatabaseQueue:
                 some = sorted(set(ids[start : start + CHUNK]))
                 waiting = _q.dead_at.is_(None) & (_q.token.is_(None) | _q.again)
                 known = (_q.lane_id == lane) & _q.image_id.in_(some) & waiting
-                count = select(func.count()).select_from(queue_items).where(known)
+                count = sa.select(sa.func.count()).select_from(queue_items).where(known)
                 added += len(some) - (await connection.execute(count)).scalar_one()
                 await self._insert.run(connection, [(lane, image_id) for image_id in some])
         return added
@@ -145,29 +131,31 @@ class DatabaseQueue:
         It waits again, or is dead when that happened to it in the last of its deliveries.
         """
         own = [cut for cut in self._cut if cut[2].key.account == account]
-        of_account = select(lanes.c.id).where(lanes.c.account == account)
+        of_account = sa.select(lanes.c.id).where(lanes.c.account == account)
         async with self._database.write() as connection:
             await self._leases.confirm(connection, [account])
             for lane, image_id, flight in own:
                 where = self._where(lane, flight.token, [image_id])
                 less = {"deliveries": _q.deliveries - 1}
-                await connection.execute(update(queue_items).where(*where).values(less))
-            statement = update(queue_items).where(_q.lane_id.in_(of_account), _q.token.is_not(None))
+                await connection.execute(sa.update(queue_items).where(*where).values(less))
+            statement = sa.update(queue_items).where(
+                _q.lane_id.in_(of_account), _q.token.is_not(None)
+            )
             await connection.execute(statement.values(self._freed()))
             text = f"its process ended in the last of {self._max_deliveries} deliveries"
             dead = {
                 "dead_at": self._database.now(),
-                "last_error": func.coalesce(_q.last_error, text),
+                "last_error": sa.func.coalesce(_q.last_error, text),
             }
             spent = (_q.lane_id.in_(of_account), *_WAITS, _q.deliveries >= self._max_deliveries)
-            await connection.execute(update(queue_items).where(*spent).values(dead))
+            await connection.execute(sa.update(queue_items).where(*spent).values(dead))
         self._cut = [cut for cut in self._cut if cut[2].key.account != account]
 
     async def due(self, account: str, run_id: int = 0) -> list[LaneKey]:
         """The lanes that have something to take, leaving out what the run had already."""
         back = self._had_of(account, run_id).back
-        some = select(_q.id).where(_q.lane_id == lanes.c.id, *self._takable(back))
-        query = select(lanes.c.region).where(
+        some = sa.select(_q.id).where(_q.lane_id == lanes.c.id, *self._takable(back))
+        query = sa.select(lanes.c.region).where(
             lanes.c.account == account, some.correlate(lanes).exists()
         )
         async with self._database.read() as connection:
@@ -197,7 +185,7 @@ class DatabaseQueue:
         )
         while len(chosen) < limit:
             query = (
-                select(_q.id, _q.image_id, _q.deliveries)
+                sa.select(_q.id, _q.image_id, _q.deliveries)
                 .where(_q.lane_id == lane, *self._takable(had.back | rows_seen))
                 .order_by(_q.ready_at, _q.id)
                 .limit(limit - len(chosen))
@@ -225,14 +213,14 @@ class DatabaseQueue:
         if begun:
             more = {"token": token, "started_at": now, "deliveries": _q.deliveries + 1}
             where = (_q.lane_id == lane) & _q.image_id.in_(list(begun))
-            await connection.execute(update(queue_items).where(where).values(more))
+            await connection.execute(sa.update(queue_items).where(where).values(more))
         # Told before the commit: what is not committed does not carry the token, and is left alone.
         self._had_of(key.account, run_id).items.update((key, image_id) for image_id in begun)
         for image_id, deliveries in begun.items():
             self._flying[lane, image_id] = Flight(run_id, key, token, deliveries)
         return list(begun)
 
-    def _takable(self, skip: Collection[int]) -> tuple[ColumnElement[bool], ...]:
+    def _takable(self, skip: Collection[int]) -> tuple[sa.ColumnElement[bool], ...]:
         ready = (*_WAITS, _q.ready_at <= self._database.now())
         return (*ready, _q.id.not_in(sorted(skip))) if skip else ready
 
@@ -259,9 +247,9 @@ class DatabaseQueue:
                 failed[item.lane_id, flight.token, flight.deliveries].append(row)
         for (lane, token), ids in sorted(read.items()):
             where = self._where(lane, token, ids)
-            gone = delete(queue_items).where(*where, _q.again == false())
+            gone = sa.delete(queue_items).where(*where, _q.again == sa.false())
             await connection.execute(gone)
-            await connection.execute(update(queue_items).where(*where).values(self._anew()))
+            await connection.execute(sa.update(queue_items).where(*where).values(self._anew()))
         for (lane, token, deliveries), rows in sorted(failed.items()):
             for statement in self._failed(lane, token, deliveries):
                 await connection.execute(statement, rows)
@@ -273,19 +261,19 @@ class DatabaseQueue:
     def _anew(self) -> dict[str, Any]:
         return {**FREE, "deliveries": 0, "ready_at": self._database.now(), "last_outcome": None}
 
-    def _failed(self, lane: int, token: int, deliveries: int) -> list[Update]:
-        mine = update(queue_items).where(
-            _q.lane_id == lane, _q.token == token, _q.image_id == bindparam("of")
+    def _failed(self, lane: int, token: int, deliveries: int) -> list[sa.Update]:
+        mine = sa.update(queue_items).where(
+            _q.lane_id == lane, _q.token == token, _q.image_id == sa.bindparam("of")
         )
         why: dict[str, Any] = {
-            "last_outcome": bindparam("outcome"),
-            "last_error": bindparam("error"),
+            "last_outcome": sa.bindparam("outcome"),
+            "last_error": sa.bindparam("error"),
         }
         if deliveries < self._max_deliveries:
             pause = min(RETRY_S * 2.0 ** min(deliveries - 1, 64), MAX_RETRY_S)
             later = {**FREE, **why, "ready_at": self._database.now(pause)}
             return [mine.values(later)]
-        asked_again = mine.where(_q.again == true()).values({**self._anew(), **why})
+        asked_again = mine.where(_q.again == sa.true()).values({**self._anew(), **why})
         dead = mine.values({**FREE, **why, "dead_at": self._database.now()})
         return [asked_again, dead]
 
@@ -305,10 +293,10 @@ class DatabaseQueue:
         for key, _ in left:
             self._flying.pop(key, None)
 
-    def _return(self, lane: int, image_id: str, flight: Flight) -> Update | Delete:
+    def _return(self, lane: int, image_id: str, flight: Flight) -> sa.Update | sa.Delete:
         where = self._where(lane, flight.token, [image_id])
         values = {**FREE, "deliveries": _q.deliveries - 1}
-        return update(queue_items).where(*where).values(values)
+        return sa.update(queue_items).where(*where).values(values)
 
     async def depths(self) -> list[Depth]:
         """What each lane holds."""
@@ -323,5 +311,5 @@ class DatabaseQueue:
         return flight if flight is not None and flight.run_id == item.run_id else None
 
     @staticmethod
-    def _where(lane: int, token: int, ids: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+    def _where(lane: int, token: int, ids: Collection[str]) -> tuple[sa.ColumnElement[bool], ...]:
         return (_q.lane_id == lane, _q.token == token, _q.image_id.in_(ids))

@@ -10,19 +10,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    CompoundSelect,
-    Integer,
-    Row,
-    Select,
-    Table,
-    func,
-    literal_column,
-    select,
-    union_all,
-)
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS
@@ -48,13 +36,13 @@ _IMAGE: Final = tuple(str(c.name) for c in IMAGE_COLUMNS if c.name != "extra")
 _DISK: Final = tuple(
     str(c.name) for c in DISK_COLUMNS if c.name not in {"role", "position", "extra"}
 )
-_NO_ID: Final = literal_column("0", BigInteger)
+_NO_ID: Final = sa.literal_column("0", sa.BigInteger)
 _ABSENT: Final = object()
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 _Path = tuple[str | int, ...]
 _Pair = tuple[Record | None, Record | None]
-_Page = dict[tuple[datetime, int], dict[int, Row[Any]]]
+_Page = dict[tuple[datetime, int], dict[int, sa.Row[Any]]]
 """Moments by time and image: the row of kind 0 (version), of kind 1 (list), or both."""
 
 
@@ -212,7 +200,9 @@ def _leaves(value: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
         yield path, value
 
 
-def moments(of: Callable[[ColumnElement[Any]], ColumnElement[bool]]) -> CompoundSelect[Any]:
+def moments(
+    of: Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]],
+) -> sa.CompoundSelect[Any]:
     """When versions (kind 0) and lists of members (kind 1) began or ended.
 
     Columns: at, image_pk, kind, and the ids `before` and `after`, of which one may be 0 or NULL.
@@ -223,25 +213,25 @@ def moments(of: Callable[[ColumnElement[Any]], ColumnElement[bool]]) -> Compound
     parts = [
         query
         for kind, table in enumerate((image_versions, member_versions))
-        for query in _moments(table, literal_column(str(kind), Integer).label("kind"), of)
+        for query in _moments(table, sa.literal_column(str(kind), sa.Integer).label("kind"), of)
     ]
-    return union_all(*parts).order_by("at", "image_pk", "kind")
+    return sa.union_all(*parts).order_by("at", "image_pk", "kind")
 
 
-def _moments(table: Table, kind: Any, of: Any) -> Iterator[Select[Any]]:
+def _moments(table: sa.Table, kind: Any, of: Any) -> Iterator[sa.Select[Any]]:
     """The beginnings, each with what it follows; then the endings that nothing follows."""
     this, other = table.alias(), table.alias()
     t, o = this.c, other.c
     follows = (o.image_pk == t.image_pk) & (o.valid_to == t.valid_from)
     begun = (t.valid_from.label("at"), t.image_pk, kind, o.id.label("before"), t.id.label("after"))
-    yield select(*begun).select_from(this.outerjoin(other, follows)).where(of(t.valid_from))
-    followed = select(o.id).where(o.image_pk == t.image_pk, o.valid_from == t.valid_to)
-    yield select(t.valid_to, t.image_pk, kind, t.id, _NO_ID).where(
+    yield sa.select(*begun).select_from(this.outerjoin(other, follows)).where(of(t.valid_from))
+    followed = sa.select(o.id).where(o.image_pk == t.image_pk, o.valid_from == t.valid_to)
+    yield sa.select(t.valid_to, t.image_pk, kind, t.id, _NO_ID).where(
         t.valid_to.is_not(None), of(t.valid_to), ~followed.correlate(this).exists()
     )
 
 
-def _between(since: datetime, until: datetime) -> CompoundSelect[Any]:
+def _between(since: datetime, until: datetime) -> sa.CompoundSelect[Any]:
     return moments(lambda at: (at >= since) & (at < until))
 
 
@@ -273,11 +263,11 @@ async def latest(
 ) -> tuple[list[Change], int]:
     """The last changes of [since, until), the newest first, and how many there are in all."""
     found = _between(since, until).subquery()
-    every = select(found.c.at, found.c.image_pk).distinct().subquery()
-    number = (await connection.execute(select(func.count()).select_from(every))).scalar_one()
+    every = sa.select(found.c.at, found.c.image_pk).distinct().subquery()
+    number = (await connection.execute(sa.select(sa.func.count()).select_from(every))).scalar_one()
     order = (found.c.at.desc(), found.c.image_pk.desc(), found.c.kind)
     page: _Page = {}  # a moment of an image has two rows at most
-    for row in await connection.execute(select(found).order_by(*order).limit(2 * limit)):
+    for row in await connection.execute(sa.select(found).order_by(*order).limit(2 * limit)):
         page.setdefault((row.at, row.image_pk), {})[row.kind] = row
     return (await _details(connection, page))[:limit], number
 
@@ -291,7 +281,7 @@ async def _details(connection: AsyncConnection, page: _Page) -> list[Change]:
     versions = await load_versions(connection, image_versions.c.id.in_(ids[0]))
     lists = await load_lists(connection, member_versions.c.id.in_(ids[1]))
     by_id = {v["id"]: v for v in versions}, {one["id"]: one for one in lists}
-    query = select(images).where(images.c.id.in_({pk for _, pk in page}))
+    query = sa.select(images).where(images.c.id.in_({pk for _, pk in page}))
     image = {row["id"]: dict(row) for row in (await connection.execute(query)).mappings()}
     names = await _names(connection, [key for key, rows in page.items() if 0 not in rows])
     found = []
@@ -311,7 +301,7 @@ async def _names(
     for at, pk in keys:
         moments_of.setdefault(pk, []).append(at)
     v = image_versions.c
-    query = select(v.image_pk, v.valid_from, v.name).where(v.image_pk.in_(moments_of))
+    query = sa.select(v.image_pk, v.valid_from, v.name).where(v.image_pk.in_(moments_of))
     names: dict[tuple[datetime, int], str | None] = {}
     if keys:
         for pk, since, name in await connection.execute(query.order_by(v.valid_from)):

@@ -12,26 +12,11 @@ from typing import Any, Final, Self
 from urllib.parse import quote
 
 import msgspec
-from sqlalchemy import (
-    URL,
-    ClauseElement,
-    Column,
-    Connection,
-    Table,
-    bindparam,
-    column,
-    event,
-    func,
-    make_url,
-    update,
-    values,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.sql.elements import ColumnElement
-from sqlalchemy.sql.expression import literal_column
 from typing_extensions import override
 
 from collector.errors import ConfigurationError, UnavailableError
@@ -155,10 +140,10 @@ class Database:
         except TimeoutError as error:
             raise UnavailableError(f"database {self}: no answer in {seconds:g} s") from error
 
-    def now(self, plus_s: float = 0.0) -> ColumnElement[datetime]:
+    def now(self, plus_s: float = 0.0) -> sa.ColumnElement[datetime]:
         """The database's own clock, moved by `plus_s` seconds."""
         sql = _LATER[self.kind].format(plus_s) if plus_s else _NOW[self.kind]
-        return literal_column(sql, UtcDateTime())
+        return sa.literal_column(sql, UtcDateTime())
 
     def time(self, value: datetime | None) -> str | datetime | None:
         """A time as the driver takes it in `Prepared` rows."""
@@ -167,7 +152,7 @@ class Database:
         value = value.astimezone(UTC).replace(tzinfo=None)
         return value.isoformat(" ", "microseconds") if self.kind == "sqlite" else value
 
-    def packed(self, *columns: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    def packed(self, *columns: sa.ColumnElement[Any]) -> list[sa.ColumnElement[Any]]:
         """What a query of many rows selects beside a busy event loop; see `unpacked`.
 
         Python's sqlite3 hands the interpreter lock over for every row it fetches, so that SQLite
@@ -175,7 +160,7 @@ class Database:
         """
         if self.kind != "sqlite":
             return list(columns)
-        return [func.json_group_array(func.json_array(*columns))]
+        return [sa.func.json_group_array(sa.func.json_array(*columns))]
 
     async def fetch(self, connection: AsyncConnection, sql: str) -> list[Sequence[Any]]:
         """The rows of a query for `packed` columns, in any order, as the driver gives them."""
@@ -187,7 +172,7 @@ class Database:
         """The rows of a query for `packed` columns, in any order, as the driver gives them."""
         return list(rows) if self.kind != "sqlite" else msgspec.json.decode(rows[0][0])
 
-    def insert_new(self, table: Table) -> Any:
+    def insert_new(self, table: sa.Table) -> Any:
         """An insert that leaves the rows alone that are there already."""
         if self.kind == "mysql":
             # Not INSERT IGNORE, which hides every other error as well.
@@ -195,13 +180,13 @@ class Database:
             return mysql.insert(table).on_duplicate_key_update({key.name: key})
         return self._insert(table).on_conflict_do_nothing()
 
-    def prepare(self, statement: ClauseElement, keys: Sequence[str]) -> Prepared:
+    def prepare(self, statement: sa.ClauseElement, keys: Sequence[str]) -> Prepared:
         """Compile a statement whose parameters are `keys`, in its own order."""
         return Prepared(statement, self.dialect, keys)
 
     def prepare_update(
         self,
-        table: Table,
+        table: sa.Table,
         names: Sequence[str],
         key: Sequence[str],
         *,
@@ -209,29 +194,29 @@ class Database:
     ) -> Prepared:
         """An update of the columns `names` by the columns `key`, where `only` holds."""
         params = [*names, *(f"key_{name}" for name in key)]
-        given: Any = {name: bindparam(name) for name in params}
-        statement = update(table)
+        given: Any = {name: sa.bindparam(name) for name in params}
+        statement = sa.update(table)
         if self.kind == "sqlite" and SQLITE_IS_NEW:
-            rows = values(*(column(name) for name in params), name="given")
+            rows = sa.values(*(sa.column(name) for name in params), name="given")
             table_given = rows.data([tuple(given.values())]).cte()
             statement, given = statement.add_cte(table_given), table_given.c
         same = [table.c[name] == given[f"key_{name}"] for name in key]
         statement = statement.where(*same, *only).values({name: given[name] for name in names})
         return self.prepare(statement, params)
 
-    def upsert(self, table: Table, key: Sequence[str], change: dict[str, Any]) -> Any:
+    def upsert(self, table: sa.Table, key: Sequence[str], change: dict[str, Any]) -> Any:
         """An insert that makes `change` where the row with the unique columns `key` exists."""
         if self.kind == "mysql":
             return mysql.insert(table).on_duplicate_key_update(change)
         return self._insert(table).on_conflict_do_update(index_elements=key, set_=change)
 
-    def given(self, column: Column[Any]) -> ColumnElement[Any]:
+    def given(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
         """The value that an `upsert` would have inserted into a column."""
         name = column.name
         sql = f"VALUES({name})" if self.kind == "mysql" else f"excluded.{name}"
-        return literal_column(sql, column.type)
+        return sa.literal_column(sql, column.type)
 
-    def _insert(self, table: Table) -> Any:
+    def _insert(self, table: sa.Table) -> Any:
         return postgresql.insert(table) if self.kind == "postgresql" else sqlite.insert(table)
 
     async def close(self) -> None:
@@ -311,8 +296,8 @@ class Database:
                 f"pip install 'jdcloud-image-collector[{extra}]'"
             ) from error
         if self.kind == "sqlite":
-            event.listen(engine.sync_engine, "connect", self._on_sqlite_connect)
-            event.listen(engine.sync_engine, "begin", _on_sqlite_begin)
+            sa.event.listen(engine.sync_engine, "connect", self._on_sqlite_connect)
+            sa.event.listen(engine.sync_engine, "begin", _on_sqlite_begin)
         return engine
 
     def _on_sqlite_connect(self, connection: Any, _: object) -> None:
@@ -338,15 +323,15 @@ class Database:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
-def _on_sqlite_begin(connection: Connection) -> None:
+def _on_sqlite_begin(connection: sa.Connection) -> None:
     # A deferred writer that turns from reading to writing fails at once when another one writes.
     write = connection.get_execution_options().get("collector_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _parse(text: str) -> tuple[URL, str]:
+def _parse(text: str) -> tuple[sa.URL, str]:
     try:
-        url = make_url(text)
+        url = sa.make_url(text)
     except ArgumentError as error:
         raise ConfigurationError(
             "database.url: not a database URL; allowed: sqlite:///FILE, postgresql://…, mysql://…"

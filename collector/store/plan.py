@@ -5,21 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import (
-    BigInteger,
-    Update,
-    and_,
-    bindparam,
-    func,
-    insert,
-    literal,
-    literal_column,
-    or_,
-    select,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.elements import ColumnElement
 
 from collector.models import Item, LaneKey, Outcome
 from collector.store.engine import Database
@@ -37,7 +24,7 @@ CHUNK: Final = 1_000
 PAGE: Final = 500
 """Items that a lane reads at once."""
 
-_NOT_ATTEMPTED: Final[ColumnElement[str]] = literal_column(f"'{Outcome.NOT_ATTEMPTED}'")
+_NOT_ATTEMPTED: Final[sa.ColumnElement[str]] = sa.literal_column(f"'{Outcome.NOT_ATTEMPTED}'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +49,7 @@ class Plan:
         self._leases = leases
         self._lane_ids: dict[LaneKey, int] = {}
         keys = ["account", "region", "image_id", "state", "first_planned_at"]
-        statement = database.insert_new(images).values({key: bindparam(key) for key in keys})
+        statement = database.insert_new(images).values({key: sa.bindparam(key) for key in keys})
         self._insert_images = database.prepare(statement, keys)
         self._observe = self._observing()
 
@@ -81,7 +68,7 @@ class Plan:
         the run is not its own to seal.
         """
         values = {name: getattr(opening, name) for name in Opening.__slots__}
-        statement = insert(runs).values(status="running", started_at=now, **values)
+        statement = sa.insert(runs).values(status="running", started_at=now, **values)
         async with database.write() as connection:
             await leases.confirm(connection, leases.held)
             created = (await connection.execute(statement)).inserted_primary_key
@@ -121,11 +108,13 @@ class Plan:
 
     def _observing(self) -> Any:
         """Made once: a statement that holds its thousand ids is garbage that stays for long."""
-        lane = bindparam("of_lane", type_=BigInteger())
-        source = select(literal(self.run_id), lane, images.c.id, _NOT_ATTEMPTED, literal(0)).where(
-            images.c.account == bindparam("of_account"),
-            images.c.region == bindparam("of_region"),
-            images.c.image_id.in_(bindparam("of_ids", expanding=True)),
+        lane = sa.bindparam("of_lane", type_=sa.BigInteger())
+        source = sa.select(
+            sa.literal(self.run_id), lane, images.c.id, _NOT_ATTEMPTED, sa.literal(0)
+        ).where(
+            images.c.account == sa.bindparam("of_account"),
+            images.c.region == sa.bindparam("of_region"),
+            images.c.image_id.in_(sa.bindparam("of_ids", expanding=True)),
         )
         names = ["run_id", "lane_id", "image_pk", "outcome", "attempts"]
         return self._database.insert_new(observation_rows).from_select(names, source)
@@ -141,7 +130,7 @@ class Plan:
         """Take up an unfinished run again; what was never attempted has not failed yet."""
         rows = observation_rows.c
         waiting = (
-            select(func.count())
+            sa.select(sa.func.count())
             .select_from(observation_rows)
             .where(rows.run_id == self.run_id, rows.outcome == _NOT_ATTEMPTED)
         )
@@ -162,21 +151,21 @@ class Plan:
             more = runs.c.listings_failed + 1
             await connection.execute(self._run().values(listings_failed=more))
 
-    def _run(self) -> Update:
-        return update(runs).where(runs.c.id == self.run_id)
+    def _run(self) -> sa.Update:
+        return sa.update(runs).where(runs.c.id == self.run_id)
 
-    def _lanes_of_run(self) -> Update:
-        return update(run_lanes).where(run_lanes.c.run_id == self.run_id)
+    def _lanes_of_run(self) -> sa.Update:
+        return sa.update(run_lanes).where(run_lanes.c.run_id == self.run_id)
 
     async def lanes(self) -> dict[LaneKey, tuple[int, int]]:
         """The run's lanes, each with its number and how many items still wait."""
-        waiting = and_(
+        waiting = sa.and_(
             observation_rows.c.run_id == run_lanes.c.run_id,
             observation_rows.c.lane_id == run_lanes.c.lane_id,
             observation_rows.c.outcome == Outcome.NOT_ATTEMPTED.value,
         )
         query = (
-            select(lanes, func.count(observation_rows.c.image_pk).label("waiting"))
+            sa.select(lanes, sa.func.count(observation_rows.c.image_pk).label("waiting"))
             .select_from(run_lanes.join(lanes).outerjoin(observation_rows, waiting))
             .where(run_lanes.c.run_id == self.run_id)
             .group_by(lanes.c.id, lanes.c.account, lanes.c.region)
@@ -188,7 +177,7 @@ class Plan:
     async def items(self, key: LaneKey, ids: Sequence[str]) -> list[Item]:
         """Planned ids of a lane as items, in the order of `ids`."""
         lane = await self.lane(key)
-        query = select(images.c.image_id, images.c.id).where(
+        query = sa.select(images.c.image_id, images.c.id).where(
             images.c.account == key.account,
             images.c.region == key.region,
             images.c.image_id.in_(ids),
@@ -200,7 +189,7 @@ class Plan:
     async def waiting(self, lane: int, after: int) -> list[Item]:
         """The next page of a lane's items that were not attempted, in the order of their keys."""
         page = (
-            select(observation_rows.c.image_pk, images.c.image_id)
+            sa.select(observation_rows.c.image_pk, images.c.image_id)
             .join(images, images.c.id == observation_rows.c.image_pk)
             .where(
                 observation_rows.c.run_id == self.run_id,
@@ -212,7 +201,7 @@ class Plan:
             .limit(PAGE)
             .subquery()
         )
-        query = select(*self._database.packed(*page.c))
+        query = sa.select(*self._database.packed(*page.c))
         async with self._database.read() as connection:
             rows = self._database.unpacked((await connection.execute(query)).all())
         return [Item(self.run_id, lane, pk, image_id) for pk, image_id in sorted(map(tuple, rows))]
@@ -223,7 +212,7 @@ async def lane_id(database: Database, connection: AsyncConnection, key: LaneKey)
     values = {"account": key.account, "region": key.region}
     await connection.execute(database.insert_new(lanes).values(values))
     same = (lanes.c.account == key.account) & (lanes.c.region == key.region)
-    found: int = (await connection.execute(select(lanes.c.id).where(same))).scalar_one()
+    found: int = (await connection.execute(sa.select(lanes.c.id).where(same))).scalar_one()
     return found
 
 
@@ -233,13 +222,13 @@ async def known_images(
     """A page of a lane's images that are not gone and were last seen with one of the sources."""
     every = image_versions.alias("every_version")
     last = (
-        select(func.max(every.c.id))
+        sa.select(sa.func.max(every.c.id))
         .where(every.c.image_pk == images.c.id)
         .correlate(images)
         .scalar_subquery()
     )
     query = (
-        select(images.c.image_id)
+        sa.select(images.c.image_id)
         .join(image_versions, image_versions.c.image_pk == images.c.id)
         .where(
             image_versions.c.id == last,
@@ -259,7 +248,7 @@ async def known_images(
 async def unfinished(database: Database, plan_digest: str, now: datetime) -> int | None:
     """The newest run of a plan that can be resumed."""
     query = (
-        select(runs.c.id)
+        sa.select(runs.c.id)
         .where(
             runs.c.plan_digest == plan_digest,
             runs.c.status.in_(("running", "interrupted")),
@@ -277,12 +266,12 @@ async def unfinished(database: Database, plan_digest: str, now: datetime) -> int
 async def last_whole(database: Database, account: str) -> tuple[datetime, bool] | None:
     """When the newest run over all targets of an account began, and whether it is finished."""
     of_account = (
-        select(run_lanes.c.run_id)
+        sa.select(run_lanes.c.run_id)
         .join(lanes, lanes.c.id == run_lanes.c.lane_id)
         .where(run_lanes.c.run_id == runs.c.id, lanes.c.account == account)
     )
     query = (
-        select(runs.c.started_at, runs.c.status.not_in(("running", "interrupted")))
+        sa.select(runs.c.started_at, runs.c.status.not_in(("running", "interrupted")))
         .where(runs.c.scope == "whole", of_account.exists())
         .order_by(runs.c.id.desc())
         .limit(1)
@@ -304,18 +293,18 @@ async def unsealed(
         keep: the runs that the caller works on.
     """
     foreign = (
-        select(run_lanes.c.run_id)
+        sa.select(run_lanes.c.run_id)
         .join(lanes, lanes.c.id == run_lanes.c.lane_id)
         .where(run_lanes.c.run_id == runs.c.id, lanes.c.account.not_in(list(accounts)))
     )
-    past = or_(
+    past = sa.or_(
         runs.c.status.not_in(("running", "interrupted")),
         runs.c.planned_at.is_(None),
         runs.c.started_at <= now - RESUMABLE,
         runs.c.trigger == "queue",
     )
     query = (
-        select(runs.c.id)
+        sa.select(runs.c.id)
         .where(runs.c.digest.is_(None), past, ~foreign.exists(), runs.c.id.not_in(keep))
         .order_by(runs.c.id)
     )
@@ -354,14 +343,14 @@ async def finish(
     async with database.write() as connection:
         if leases is not None:
             await leases.confirm(connection, leases.held)
-        query = select(runs.c.status, runs.c.digest).where(runs.c.id == run_id).with_for_update()
+        query = sa.select(runs.c.status, runs.c.digest).where(runs.c.id == run_id).with_for_update()
         status, digest = (await connection.execute(query)).one()
         if digest is not None:
             return str(status)
         await _count_planned(connection, run_id)  # planning itself may have been cut
         await _count_failed(connection, run_id)
-        row = (await connection.execute(select(runs).where(runs.c.id == run_id))).one()
-        unread_members = select(observation_rows.c.run_id).where(
+        row = (await connection.execute(sa.select(runs).where(runs.c.id == run_id))).one()
+        unread_members = sa.select(observation_rows.c.run_id).where(
             observation_rows.c.run_id == run_id,
             observation_rows.c.members_outcome != Outcome.PRESENT.value,
         )
@@ -374,23 +363,23 @@ async def finish(
         else:
             status = "partial" if cut or row.present or row.not_found else "failed"
         await connection.execute(
-            update(runs).where(runs.c.id == run_id).values(status=status, finished_at=now)
+            sa.update(runs).where(runs.c.id == run_id).values(status=status, finished_at=now)
         )
     return status
 
 
 async def _count_planned(connection: AsyncConnection, run_id: int) -> None:
-    items = select(func.count()).select_from(observation_rows)
+    items = sa.select(sa.func.count()).select_from(observation_rows)
     items = items.where(observation_rows.c.run_id == run_id)
     of_lane = items.where(observation_rows.c.lane_id == run_lanes.c.lane_id).correlate(run_lanes)
     for table, key, planned in (
         (runs, runs.c.id, items.scalar_subquery()),
         (run_lanes, run_lanes.c.run_id, of_lane.scalar_subquery()),
     ):
-        await connection.execute(update(table).where(key == run_id).values(planned=planned))
+        await connection.execute(sa.update(table).where(key == run_id).values(planned=planned))
 
 
 async def _count_failed(connection: AsyncConnection, run_id: int) -> None:
     for table, key in ((runs, runs.c.id), (run_lanes, run_lanes.c.run_id)):
         failed = table.c.planned - table.c.present - table.c.not_found
-        await connection.execute(update(table).where(key == run_id).values(failed=failed))
+        await connection.execute(sa.update(table).where(key == run_id).values(failed=failed))

@@ -4,17 +4,7 @@ A column's text is its meaning and `api` the field of the API it comes from; the
 made from both.
 """
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    UniqueConstraint,
-    text,
-)
+import sqlalchemy as sa
 
 from collector.store.columns import (
     DISK_COLUMNS,
@@ -47,7 +37,7 @@ __all__ = [
     "schema_drift",
 ]
 
-metadata = MetaData(
+metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -58,17 +48,17 @@ metadata = MetaData(
 )
 
 
-lanes = Table(
+lanes = sa.Table(
     "lanes",
     metadata,
     key(),
     column("account", IDENT, "Account name of the configuration."),
     column("region", IDENT, "Region id, such as cn-north-1."),
-    UniqueConstraint("account", "region"),
+    sa.UniqueConstraint("account", "region"),
     comment="Every (account, region) that was ever planned or queued.",
 )
 
-runs = Table(
+runs = sa.Table(
     "runs",
     metadata,
     key(),
@@ -105,12 +95,12 @@ runs = Table(
         WORD,
         "`whole`: all the configured targets (of `account`, if it is set); `narrowed`: others.",
     ),
-    Index("ix_runs_plan_digest", "plan_digest"),
-    Index("ix_runs_status_finished_at", "status", "finished_at"),
+    sa.Index("ix_runs_plan_digest", "plan_digest"),
+    sa.Index("ix_runs_status_finished_at", "status", "finished_at"),
     comment="One row a collection.",
 )
 
-run_lanes = Table(
+run_lanes = sa.Table(
     "run_lanes",
     metadata,
     fk("run_id", "runs.id", "The run.", primary_key=True),
@@ -122,7 +112,7 @@ run_lanes = Table(
     comment="Counts of a run by lane; they outlive the pruning of observations.",
 )
 
-images = Table(
+images = sa.Table(
     "images",
     metadata,
     key(),
@@ -146,19 +136,19 @@ images = Table(
         TIME,
         "The first of the failed attempts that followed the last reading; NULL when none did.",
     ),
-    UniqueConstraint("account", "region", "image_id"),
-    CheckConstraint("state in ('present', 'gone', 'unknown')", name="state"),
+    sa.UniqueConstraint("account", "region", "image_id"),
+    sa.CheckConstraint("state in ('present', 'gone', 'unknown')", name="state"),
     comment="One row an image of an account and region, ever planned.",
 )
 
-observation_rows = Table(
+observation_rows = sa.Table(
     "observation_rows",
     metadata,
     fk("run_id", "runs.id", "The run.", primary_key=True),
     fk("lane_id", "lanes.id", "The lane.", primary_key=True),
     fk("image_pk", "images.id", "The image.", primary_key=True),
     column("outcome", WORD, "What became of it; `not_attempted` from the moment it is planned."),
-    optional("http_status", Integer, "Status of the deciding answer."),
+    optional("http_status", sa.Integer, "Status of the deciding answer."),
     optional(
         "error_code", LONG_TEXT, "The answer's error status, such as NOT_FOUND.", api="error.status"
     ),
@@ -169,10 +159,10 @@ observation_rows = Table(
         api="error.message",
     ),
     optional("request_id", LONG_TEXT, "Request id of the deciding answer.", api="requestId"),
-    column("attempts", Integer, "Requests that carried this image."),
+    column("attempts", sa.Integer, "Requests that carried this image."),
     optional(
         "duration_ms",
-        BigInteger,
+        sa.BigInteger,
         "From the first request to the last answer, waits included (milliseconds).",
     ),
     optional("observed_at", TIME, "When the deciding answer arrived; NULL while not attempted."),
@@ -181,7 +171,7 @@ observation_rows = Table(
     comment="Exactly one row a planned image of a run: the evidence.",
 )
 
-image_versions = Table(
+image_versions = sa.Table(
     "image_versions",
     metadata,
     key(),
@@ -204,18 +194,18 @@ image_versions = Table(
     column("fingerprint", SHA256, "Lower-case hex SHA-256 of the payload's UTF-8 bytes."),
     column("payload", LONG_TEXT, "Canonical JSON text of the whole image object.", api="image"),
     *IMAGE_COLUMNS,
-    UniqueConstraint("image_pk", "valid_from"),
-    CheckConstraint("valid_to is null or valid_to > valid_from", name="period"),
-    CheckConstraint("(valid_to is null) = (closed_run_id is null)", name="closed_by"),
-    Index("ix_image_versions_image_pk_valid_to", "image_pk", "valid_to"),
-    Index("ix_image_versions_as_of", "region", "account", "valid_from", "valid_to"),
-    Index("ix_image_versions_valid_from", "valid_from"),
-    Index("ix_image_versions_valid_to", "valid_to"),
-    Index("ix_image_versions_run_id", "run_id"),
-    Index("ix_image_versions_closed_run_id", "closed_run_id"),
+    sa.UniqueConstraint("image_pk", "valid_from"),
+    sa.CheckConstraint("valid_to is null or valid_to > valid_from", name="period"),
+    sa.CheckConstraint("(valid_to is null) = (closed_run_id is null)", name="closed_by"),
+    sa.Index("ix_image_versions_image_pk_valid_to", "image_pk", "valid_to"),
+    sa.Index("ix_image_versions_as_of", "region", "account", "valid_from", "valid_to"),
+    sa.Index("ix_image_versions_valid_from", "valid_from"),
+    sa.Index("ix_image_versions_valid_to", "valid_to"),
+    sa.Index("ix_image_versions_run_id", "run_id"),
+    sa.Index("ix_image_versions_closed_run_id", "closed_run_id"),
     comment="What an image was, from when to when; a new row only when its content changes.",
 )
-Index(
+sa.Index(
     "uq_image_versions_open",
     image_versions.c.image_pk,
     unique=True,
@@ -224,18 +214,18 @@ Index(
     info={"dialects": ("sqlite", "postgresql")},  # MariaDB has no partial indexes
 )
 
-disk_attachments = Table(
+disk_attachments = sa.Table(
     "disk_attachments",
     metadata,
     key(),
     fk("image_version_id", "image_versions.id", "The version this disk belongs to."),
     *DISK_COLUMNS,
-    UniqueConstraint("image_version_id", "role", "position"),
-    CheckConstraint("role in ('system', 'data')", name="role"),
+    sa.UniqueConstraint("image_version_id", "role", "position"),
+    sa.CheckConstraint("role in ('system', 'data')", name="role"),
     comment="The disks of an image version; a changed disk is a new version.",
 )
 
-member_versions = Table(
+member_versions = sa.Table(
     "member_versions",
     metadata,
     key(),
@@ -251,29 +241,29 @@ member_versions = Table(
     column("last_confirmed_at", TIME, "Last time it was seen."),
     column("fingerprint", SHA256, "Lower-case hex SHA-256 of the payload's UTF-8 bytes."),
     column("payload", LONG_TEXT, "Canonical JSON text of the whole result object.", api="result"),
-    UniqueConstraint("image_pk", "valid_from"),
-    CheckConstraint("valid_to is null or valid_to > valid_from", name="period"),
-    Index("ix_member_versions_image_pk_valid_to", "image_pk", "valid_to"),
-    Index("ix_member_versions_valid_from", "valid_from"),
-    Index("ix_member_versions_valid_to", "valid_to"),
-    Index("ix_member_versions_run_id", "run_id"),
-    Index("ix_member_versions_closed_run_id", "closed_run_id"),
+    sa.UniqueConstraint("image_pk", "valid_from"),
+    sa.CheckConstraint("valid_to is null or valid_to > valid_from", name="period"),
+    sa.Index("ix_member_versions_image_pk_valid_to", "image_pk", "valid_to"),
+    sa.Index("ix_member_versions_valid_from", "valid_from"),
+    sa.Index("ix_member_versions_valid_to", "valid_to"),
+    sa.Index("ix_member_versions_run_id", "run_id"),
+    sa.Index("ix_member_versions_closed_run_id", "closed_run_id"),
     comment="Whom an image was shared with, from when to when.",
 )
 
-image_members = Table(
+image_members = sa.Table(
     "image_members",
     metadata,
     key(),
     fk("member_version_id", "member_versions.id", "The list this member belongs to."),
-    column("position", Integer, "1… in the API's order."),
+    column("position", sa.Integer, "1… in the API's order."),
     column("pin", LONG_TEXT, "PIN of the account that may use the image.", api="pins[]"),
     optional("login_name", LONG_TEXT, "Its login name, when the API says it.", api="loginNames[]"),
-    UniqueConstraint("member_version_id", "position"),
+    sa.UniqueConstraint("member_version_id", "position"),
     comment="The accounts of one list.",
 )
 
-schema_drift = Table(
+schema_drift = sa.Table(
     "schema_drift",
     metadata,
     column("id", SHA256, "SHA-256 of path, type and value.", primary_key=True),
@@ -287,22 +277,24 @@ schema_drift = Table(
     comment="What answers contain that the documentation does not know.",
 )
 
-leases = Table(
+leases = sa.Table(
     "leases",
     metadata,
-    column("name", String(64), "`ak:` and a prefix of the access key's SHA-256.", primary_key=True),
+    column(
+        "name", sa.String(64), "`ak:` and a prefix of the access key's SHA-256.", primary_key=True
+    ),
     column("account", IDENT, "Account name of the configuration."),
     column("holder", LONG_TEXT, "Who holds it, for people: host, process, command."),
-    column("boot_id", String(128), "Identifies one boot of one machine, and its pid namespace."),
-    column("pid", BigInteger, "Process id."),
-    column("pid_started", BigInteger, "Start time of the process (clock ticks since boot)."),
-    column("token", BigInteger, "Grows by one with each taking; checked by every commit."),
+    column("boot_id", sa.String(128), "Identifies one boot of one machine, and its pid namespace."),
+    column("pid", sa.BigInteger, "Process id."),
+    column("pid_started", sa.BigInteger, "Start time of the process (clock ticks since boot)."),
+    column("token", sa.BigInteger, "Grows by one with each taking; checked by every commit."),
     column("expires", TIME, "By the database's clock."),
     column("free_at", TIME, "A successor makes no call before this (by the database's clock)."),
     comment="Who may call for which access key.",
 )
 
-queue_items = Table(
+queue_items = sa.Table(
     "queue_items",
     metadata,
     key(),
@@ -310,24 +302,26 @@ queue_items = Table(
     column("image_id", IDENT, "Image id."),
     column(
         "deliveries",
-        Integer,
+        sa.Integer,
         "Times it was begun and failed, or was cut.",
-        server_default=text("0"),
+        server_default=sa.text("0"),
     ),
     column("added_at", TIME, "When it was added."),
     column("ready_at", TIME, "Not before this."),
-    optional("token", BigInteger, "Lease token under which it is in flight; NULL when it waits."),
+    optional(
+        "token", sa.BigInteger, "Lease token under which it is in flight; NULL when it waits."
+    ),
     optional("started_at", TIME, "When it was taken; NULL when it waits."),
-    column("again", FLAG, "Added once more while in flight.", server_default=text("false")),
+    column("again", FLAG, "Added once more while in flight.", server_default=sa.text("false")),
     optional("dead_at", TIME, "When it went to the dead letters; NULL otherwise."),
     optional("last_outcome", WORD, "Outcome of the last delivery."),
     optional("last_error", LONG_TEXT, "What that delivery said."),
-    UniqueConstraint("lane_id", "image_id"),
-    Index("ix_queue_items_ready", "lane_id", "dead_at", "ready_at"),
+    sa.UniqueConstraint("lane_id", "image_id"),
+    sa.Index("ix_queue_items_ready", "lane_id", "dead_at", "ready_at"),
     comment="The durable work queue; an item leaves it with the commit of its result.",
 )
 
-run_blocks = Table(
+run_blocks = sa.Table(
     "run_blocks",
     metadata,
     fk("run_id", "runs.id", "The sealed run.", primary_key=True),
@@ -337,19 +331,19 @@ run_blocks = Table(
         "`lanes`, `observations`, `opened`, `closed`, `members_opened`, `members_closed`.",
         primary_key=True,
     ),
-    column("number", Integer, "0… in order.", primary_key=True),
+    column("number", sa.Integer, "0… in order.", primary_key=True),
     column("first", LONG_TEXT, "account/region/id of its first row."),
     column("last", LONG_TEXT, "account/region/id of its last row."),
-    column("row_count", Integer, "Rows in it."),
+    column("row_count", sa.Integer, "Rows in it."),
     column("digest", SHA256, "SHA-256 of its rows' lines."),
-    column("locator", String(40), "Sums that name a single changed row."),
+    column("locator", sa.String(40), "Sums that name a single changed row."),
     comment="A sealed run's rows in blocks, each with its digest.",
 )
 
-ledger = Table(
+ledger = sa.Table(
     "ledger",
     metadata,
-    column("seq", BigInteger, "1… without gaps.", primary_key=True, autoincrement=False),
+    column("seq", sa.BigInteger, "1… without gaps.", primary_key=True, autoincrement=False),
     column("kind", WORD, "`run` or `prune`."),
     fk("run_id", "runs.id", "The run that was sealed; NULL for a pruning.", nullable=True),
     column("content", LONG_TEXT, "The run's row, or what was pruned; JSON."),
@@ -358,15 +352,15 @@ ledger = Table(
         SHA256,
         "SHA-256 over the previous digest, kind, content and the run's block lines.",
     ),
-    UniqueConstraint("run_id"),
+    sa.UniqueConstraint("run_id"),
     comment="The chain of sealed entries.",
 )
 
-ledger_head = Table(
+ledger_head = sa.Table(
     "ledger_head",
     metadata,
-    column("id", Integer, "Always 1.", primary_key=True, autoincrement=False),
-    column("seq", BigInteger, "The last entry; 0 before the first."),
+    column("id", sa.Integer, "Always 1.", primary_key=True, autoincrement=False),
+    column("seq", sa.BigInteger, "The last entry; 0 before the first."),
     column("digest", SHA256, "The last entry's digest; 64 zeros before the first."),
     comment="The chain's end; locking its row makes sealing one at a time.",
 )
