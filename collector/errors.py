@@ -2,11 +2,9 @@
 
     CollectorError
     ├── UsageError            2   the command line asks for something that is not possible
-    ├── IncompleteError       3   some of the work could not be done
     ├── UnavailableError     69   endpoint, database or broker out of reach, or the disk is full
     ├── HeldError            75   another process holds the account or the plan
     │   └── LeaseLostError   75   this process held it and no longer does
-    ├── RefusedError         77   credentials refused
     └── ConfigurationError   78   bad configuration
         └── SchemaError      78   the database is not at this program's revision
 
@@ -22,9 +20,7 @@ __all__ = [
     "ConfigurationError",
     "Exit",
     "HeldError",
-    "IncompleteError",
     "LeaseLostError",
-    "RefusedError",
     "SchemaError",
     "UnavailableError",
     "UsageError",
@@ -72,12 +68,6 @@ class UsageError(CollectorError):
     exit_code = Exit.USAGE
 
 
-class IncompleteError(CollectorError):
-    """Some of the work could not be done."""
-
-    exit_code = Exit.PARTIAL
-
-
 class UnavailableError(CollectorError):
     """The endpoint, the database or the broker cannot be reached, or the disk is full."""
 
@@ -92,12 +82,6 @@ class HeldError(CollectorError):
 
 class LeaseLostError(HeldError):
     """This process held an account's lease and no longer does: it must send and write nothing."""
-
-
-class RefusedError(CollectorError):
-    """The credentials were refused."""
-
-    exit_code = Exit.REFUSED
 
 
 class ConfigurationError(CollectorError):

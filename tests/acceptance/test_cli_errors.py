@@ -23,8 +23,6 @@ from collector.errors import (
     CollectorError,
     ConfigurationError,
     HeldError,
-    IncompleteError,
-    RefusedError,
     SchemaError,
     UnavailableError,
     UsageError,
@@ -200,10 +198,8 @@ def test_the_example_is_packaged_where_init_looks_for_it():
     ("error", "code"),
     [
         (UsageError, 2),
-        (IncompleteError, 3),
         (UnavailableError, 69),
         (HeldError, 75),
-        (RefusedError, 77),
         (ConfigurationError, 78),
         (SchemaError, 78),
     ],
@@ -219,8 +215,8 @@ def test_an_expected_error_is_its_line_and_its_code(command, capsys, error, code
 @pytest.mark.parametrize(
     ("errors", "code"),
     [
-        ([IncompleteError("a"), ConfigurationError("b")], 78),
-        ([UnavailableError("a"), RefusedError("b")], 77),
+        ([UsageError("a"), ConfigurationError("b")], 78),
+        ([HeldError("a"), UnavailableError("b")], 69),
         ([KeyboardInterrupt(), ConfigurationError("b")], 130),
         ([CollectorError("a"), KeyboardInterrupt()], 70),
         ([ValueError("a"), ConfigurationError("b")], 70),
