@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from collector import __version__, log
+from collector import log
 from collector.errors import Exit, UnavailableError
 from collector.jdcloud.credentials import Credentials
 from collector.lanes import Account, unheard
@@ -18,7 +18,7 @@ from collector.settings import Settings, Source
 from collector.sources import ListingError, Sources, list_ids
 from collector.store import ledger, plan
 from collector.store.engine import Database
-from collector.store.plan import Opening, Plan
+from collector.store.plan import Plan
 from collector.store.summary import Summary, summarize
 
 __all__ = [
@@ -109,30 +109,27 @@ async def collect(
     ) as session:
         await session.serve_all()
         if metrics is None:
-            return await work(session, database, order, watch=watch)
+            return await work(session, order, watch=watch)
         lag = session.group.create_task(metrics.watch_loop())
         try:
-            return await work(session, database, order, watch=watch)
+            return await work(session, order, watch=watch)
         finally:
             lag.cancel()
 
 
-async def work(
-    session: Session, database: Database, order: Order, *, watch: Watch | None = None
-) -> Collected:
+async def work(session: Session, order: Order, *, watch: Watch | None = None) -> Collected:
     """Carry out an order in a session that serves its accounts."""
-    run = _Run(session, database, order)
-    return await run.go(watch)
+    return await _Run(session, order).go(watch)
 
 
-async def seal_abandoned(session: Session, database: Database) -> None:
+async def seal_abandoned(session: Session) -> None:
     """Seal the runs that nobody will resume and whose accounts are all held here.
 
     The caller holds `session.opening`, so that no run is open and not yet among the session's own.
     """
     held, now = session.leases.held, datetime.now(UTC)
-    for run_id in await plan.unsealed(database, held, now, keep=session.runs):
-        await _close_abandoned(session, database, run_id)
+    for run_id in await plan.unsealed(session.database, held, now, keep=session.runs):
+        await _close_abandoned(session, run_id)
 
 
 async def drain_on_stop(
@@ -165,7 +162,6 @@ async def drain_on_stop(
 
 async def close_run(
     session: Session,
-    database: Database,
     run_id: int,
     *,
     interrupted: bool,
@@ -181,9 +177,10 @@ async def close_run(
         LeaseLostError: another process may be at work on the run.
         UnavailableError: the database's file was removed: SQLite itself does not notice.
     """
+    database, leases = session.database, session.leases
     if await database.identity() != session.file:
         raise UnavailableError(f"database {database}: the file was removed or replaced meanwhile")
-    now, leases = datetime.now(UTC), session.leases
+    now = datetime.now(UTC)
     status = await plan.finish(
         database, run_id, now, interrupted=interrupted, cut=cut, leases=leases
     )
@@ -192,15 +189,15 @@ async def close_run(
     return status, await ledger.seal(database, run_id)
 
 
-async def _close_abandoned(session: Session, database: Database, run_id: int) -> None:
-    _, digest = await close_run(session, database, run_id, interrupted=True)
+async def _close_abandoned(session: Session, run_id: int) -> None:
+    _, digest = await close_run(session, run_id, interrupted=True)
     log.get_logger().info("run_sealed", run_id=run_id, digest=digest)
 
 
 class _Run:
-    def __init__(self, session: Session, database: Database, order: Order) -> None:
+    def __init__(self, session: Session, order: Order) -> None:
         self._session = session
-        self._database = database
+        self._database = session.database
         self._order = order
         self._unlisted: dict[tuple[LaneKey, Source], ListingError] = {}
         self._cut = False
@@ -208,7 +205,6 @@ class _Run:
     async def go(self, watch: Watch | None) -> Collected:
         async with self._session.opening:
             opened, resumed = await self._open()
-            self._session.runs.add(opened.run_id)
         with log.bound(run_id=opened.run_id), self._deadline():
             if not resumed:
                 await self._plan(opened)
@@ -228,31 +224,23 @@ class _Run:
             return collected
 
     async def _open(self) -> tuple[Plan, bool]:
-        order, settings = self._order, self._session.settings
-        digest = order.sources.digest(settings.api)
+        order = self._order
+        digest = order.sources.digest(self._session.settings.api)
         old = await plan.unfinished(self._database, digest, datetime.now(UTC))
         if old is not None and order.fresh:
-            await _close_abandoned(self._session, self._database, old)
+            await _close_abandoned(self._session, old)
             old = None
         if old is not None:
             self._session.runs.add(old)
-        await seal_abandoned(self._session, self._database)
+        await seal_abandoned(self._session)
         if old is not None:
             opened = Plan(self._database, self._session.leases, old)
             await opened.resume()
             return opened, True
-        opening = Opening(
-            trigger=order.trigger,
-            plan_digest=digest,
-            config_digest=settings.digest(),
-            tool_version=__version__,
-            scope="whole" if order.whole else "narrowed",
-            time_zone=settings.api.time_zone,
-            account=order.account,
+        opened = await self._session.open_run(
+            order.trigger, digest, order.sources.keys, whole=order.whole, account=order.account
         )
-        now = datetime.now(UTC)
-        leases, keys = self._session.leases, order.sources.keys
-        return await Plan.open(self._database, leases, opening, now, keys), False
+        return opened, False
 
     async def _plan(self, opened: Plan) -> None:
         for key, ids in self._order.sources.ids():
@@ -319,7 +307,6 @@ class _Run:
         stopped = self._session.stop.is_set()
         await close_run(
             self._session,
-            self._database,
             opened.run_id,
             interrupted=stopped,
             cut=self._cut,

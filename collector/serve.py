@@ -149,7 +149,6 @@ class Service:
                     worker = Worker(
                         session=session,
                         name=name,
-                        database=self.database,
                         queue=self.queue,
                         metrics=self.metrics,
                         wait=self.wait,

@@ -6,14 +6,15 @@ the session does not hold, and when the lease or the writer fails, everything st
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collector import config, log
+from collector import __version__, config, log
 from collector.errors import UnavailableError
 from collector.fetch import Fetcher, one_by_one, split_batches
 from collector.gate import Dispatcher
@@ -21,10 +22,11 @@ from collector.jdcloud import credentials
 from collector.jdcloud.client import Client, Signer
 from collector.jdcloud.credentials import Credentials
 from collector.lanes import Account, Lane, OnReply
-from collector.models import Item, Result
+from collector.models import Item, LaneKey, Result
 from collector.settings import Settings
 from collector.store.engine import Database
 from collector.store.leases import Leases
+from collector.store.plan import Opening, Plan
 from collector.store.writes import Committed, Writer
 
 __all__ = ["Session", "load_credentials", "open_session"]
@@ -56,12 +58,13 @@ class Session:
     Attributes:
         group: tasks of the session; the first that fails ends it.
         stop: once set, nothing more is begun.
+        file: the database's identity, when it is a file.
         runs: those that are at work here, which are nobody's to seal.
         opening: held by whoever opens a run, or seals those that were abandoned.
-        file: the database's identity, when it is a file.
     """
 
     settings: Settings
+    database: Database
     keys: Mapping[str, Credentials]
     client: Client
     leases: Leases
@@ -127,6 +130,29 @@ class Session:
         else:
             await account.feed(lane, pages, one_by_one, fetcher.single, urgent=urgent)
 
+    async def open_run(
+        self,
+        trigger: str,
+        plan_digest: str,
+        keys: Iterable[LaneKey],
+        *,
+        whole: bool,
+        account: str | None,
+    ) -> Plan:
+        """Begin a run, as `Plan.open` does; the caller holds `opening`."""
+        opening = Opening(
+            trigger=trigger,
+            plan_digest=plan_digest,
+            config_digest=self.settings.digest(),
+            tool_version=__version__,
+            scope="whole" if whole else "narrowed",
+            time_zone=self.settings.api.time_zone,
+            account=account,
+        )
+        opened = await Plan.open(self.database, self.leases, opening, datetime.now(UTC), keys)
+        self.runs.add(opened.run_id)
+        return opened
+
     def forget(self, run_id: int) -> None:
         """A run is finished."""
         self.runs.discard(run_id)
@@ -179,8 +205,8 @@ async def open_session(
         ):
             keeping = group.create_task(leases.keep())
             writing = group.create_task(writer.work())
-            file = await database.identity()
-            session = Session(settings, keys, client, leases, writer, group, stop, on_reply, file)
+            parts = (client, leases, writer, group, stop, on_reply)
+            session = Session(settings, database, keys, *parts, await database.identity())
             yield session
             session.end()
             writer.close()

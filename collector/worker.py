@@ -15,7 +15,7 @@ from hashlib import sha256
 from math import ceil
 from typing import Final
 
-from collector import __version__, log
+from collector import log
 from collector.errors import CollectorError
 from collector.jdcloud.protocol import MAX_PAGE_SIZE
 from collector.lanes import Account, Lane
@@ -33,9 +33,8 @@ from collector.run import (
 from collector.session import Session
 from collector.sources import Selection, Sources
 from collector.store import plan
-from collector.store.engine import Database
 from collector.store.leases import Holder
-from collector.store.plan import Opening, Plan
+from collector.store.plan import Plan
 
 __all__ = ["Worker"]
 
@@ -76,7 +75,6 @@ class Worker:
 
     session: Session
     name: str
-    database: Database
     queue: DatabaseQueue
     metrics: Metrics
     wait: Callable[[float], Awaitable[None]]
@@ -97,7 +95,7 @@ class Worker:
             log.get_logger().info("account_taken", first_call_in_s=round(wait_s, 1))
             self.account = session.serve(self.name, wait_s)
             async with session.opening:
-                await seal_abandoned(session, self.database)
+                await seal_abandoned(session)
             await self.queue.begin(self.name)
             every_s = session.settings.schedule.every
             has_targets = any(one.account == self.name for one in session.settings.targets)
@@ -131,7 +129,7 @@ class Worker:
     async def _serve_schedule(self, every_s: float) -> None:
         jitter_s = every_s * _uniform(0.0, 0.1)
         while not self.session.stop.is_set():
-            last = await plan.last_whole(self.database, self.name)
+            last = await plan.last_whole(self.session.database, self.name)
             wait_s = 0.0
             if last is not None and last[1]:
                 wait_s = every_s + jitter_s - (datetime.now(UTC) - last[0]).total_seconds()
@@ -156,7 +154,7 @@ class Worker:
             for lane in self.account.lanes.values():
                 lane.reopen()
             order = Order(sources, trigger="schedule", account=self.name)
-            collected = await work(self.session, self.database, order)
+            collected = await work(self.session, order)
         finally:
             opening.__exit__(None, None, None)
         run = collected.summary.run
@@ -206,38 +204,26 @@ class _QueueRun:
         self._plan: Plan
 
     async def go(self, keys: Sequence[LaneKey]) -> None:
-        worker, session = self._worker, self._session
-        database, queue = worker.database, worker.queue
+        worker, session, name = self._worker, self._session, self._account.name
+        content = ["queue", name, ["members", session.settings.api.members]]
+        plan_digest = sha256(json.dumps(content).encode()).hexdigest()
         async with session.opening:
-            leases, now = session.leases, datetime.now(UTC)
-            self._plan = await Plan.open(database, leases, self._opening(), now, keys)
-            session.runs.add(self._plan.run_id)
+            self._plan = await session.open_run(
+                "queue", plan_digest, keys, whole=False, account=name
+            )
         run_id = self._plan.run_id
         with log.bound(run_id=run_id):
             await drain_on_stop(session.stop, self._feed_lanes(keys), DRAIN_S)
             await session.writer.drain()
-            await queue.give_back(run_id)
+            await worker.queue.give_back(run_id)
             stopped = session.stop.is_set()
             await self._plan.planned(datetime.now(UTC))
-            status, digest = await close_run(session, database, run_id, interrupted=stopped)
+            status, digest = await close_run(session, run_id, interrupted=stopped)
             session.forget(run_id)
             worker.metrics.finished("queue", status)
             log.get_logger().info(
                 "run_finished", status=status, planned=self._taken, digest=digest, trigger="queue"
             )
-
-    def _opening(self) -> Opening:
-        settings, name = self._session.settings, self._account.name
-        members = ["members", settings.api.members]
-        return Opening(
-            trigger="queue",
-            plan_digest=sha256(json.dumps(["queue", name, members]).encode()).hexdigest(),
-            config_digest=settings.digest(),
-            tool_version=__version__,
-            scope="narrowed",
-            time_zone=settings.api.time_zone,
-            account=name,
-        )
 
     @property
     def _room(self) -> int:
