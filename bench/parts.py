@@ -87,7 +87,7 @@ async def main(url: str, folder: Path) -> Times:
         watch.note("plan")
         lane_id, _ = (await plan.lanes())[KEY]
         items: list[Item] = []
-        while page := await plan.waiting(lane_id, items[-1].image_pk if items else 0):
+        async for page in plan.waiting(lane_id):
             items += page
         watch.note("read the plan")
 

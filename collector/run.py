@@ -1,7 +1,7 @@
 """One collection: plan or resume, work through the lanes, finish, seal."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from collector.errors import Exit, UnavailableError
 from collector.jdcloud.credentials import Credentials
 from collector.lanes import Account, unheard
 from collector.metrics import Metrics
-from collector.models import Item, LaneKey, Outcome
+from collector.models import LaneKey, Outcome
 from collector.session import Session, open_session
 from collector.settings import Settings, Source
 from collector.sources import ListingError, Sources, list_ids
@@ -259,10 +259,8 @@ class _Run:
                 group.create_task(self._discover_lane(opened, key, sorted(names)))
 
     async def _discover_lane(self, opened: Plan, key: LaneKey, names: Sequence[Source]) -> None:
-        after = ""
-        while known := await plan.known_images(self._database, key, names, after):
+        async for known in plan.known_images(self._database, key, names):
             await opened.add(key, known, datetime.now(UTC))
-            after = known[-1]
         account = self._session.accounts[key.account]
         lane, tally = account.lane(key.region), self._session.writer.tally(opened.run_id)
         async for name, listed in list_ids(account, lane, names, tally):
@@ -278,7 +276,7 @@ class _Run:
                 self._session.writer.lane(number, key)
                 account = self._session.accounts[key.account]
                 if waiting:
-                    lane, pages = account.lane(key.region), _pages(opened, number)
+                    lane, pages = account.lane(key.region), opened.waiting(number)
                     group.create_task(self._session.feed(account, lane, pages))
 
     @contextmanager
@@ -331,13 +329,6 @@ class _Run:
             resumed=resumed,
             notes=tuple(notes),
         )
-
-
-async def _pages(opened: Plan, lane: int) -> AsyncIterator[Sequence[Item]]:
-    after = 0
-    while page := await opened.waiting(lane, after):
-        after = page[-1].image_pk
-        yield page
 
 
 def exit_code(collected: Collected, *, min_coverage: float, signal: int | None) -> int:

@@ -86,10 +86,8 @@ async def _discover(
     async with Database(settings.database.url) as database:
         await migrate.create_if_empty(database)
         for key, names in sources.discover.items():
-            after = ""
-            while known := await plan.known_images(database, key, names, after):
+            async for known in plan.known_images(database, key, names):
                 found[key].update(known)
-                after = known[-1]
         return await list_all(
             settings, database, sources, stop, lambda key, _, ids: found[key].update(ids)
         )

@@ -1,6 +1,6 @@
 """The durable plan: a row an item before the first call; a run from opening to finish."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -186,25 +186,31 @@ class Plan:
             keys = dict((await connection.execute(query)).all())
         return [Item(self.run_id, lane, keys[image_id], image_id) for image_id in ids]
 
-    async def waiting(self, lane: int, after: int) -> list[Item]:
-        """The next page of a lane's items that were not attempted, in the order of their keys."""
+    async def waiting(self, lane: int) -> AsyncIterator[list[Item]]:
+        """A lane's items that were not attempted, in pages and in the order of their keys."""
+        rows, after = observation_rows.c, sa.bindparam("after", type_=sa.BigInteger())
         page = (
-            sa.select(observation_rows.c.image_pk, images.c.image_id)
-            .join(images, images.c.id == observation_rows.c.image_pk)
+            sa.select(rows.image_pk, images.c.image_id)
+            .join(images, images.c.id == rows.image_pk)
             .where(
-                observation_rows.c.run_id == self.run_id,
-                observation_rows.c.lane_id == lane,
-                observation_rows.c.image_pk > after,
-                observation_rows.c.outcome == Outcome.NOT_ATTEMPTED.value,
+                rows.run_id == self.run_id,
+                rows.lane_id == lane,
+                rows.image_pk > after,
+                rows.outcome == Outcome.NOT_ATTEMPTED.value,
             )
-            .order_by(observation_rows.c.image_pk)
+            .order_by(rows.image_pk)
             .limit(PAGE)
             .subquery()
         )
-        query = sa.select(*self._database.packed(*page.c))
-        async with self._database.read() as connection:
-            rows = self._database.unpacked((await connection.execute(query)).all())
-        return [Item(self.run_id, lane, pk, image_id) for pk, image_id in sorted(map(tuple, rows))]
+        query, last = sa.select(*self._database.packed(*page.c)), 0
+        while True:
+            async with self._database.read() as connection:
+                result = await connection.execute(query, {"after": last})
+                found = sorted(map(tuple, self._database.unpacked(result.all())))
+            if not found:
+                return
+            yield [Item(self.run_id, lane, pk, image_id) for pk, image_id in found]
+            last = found[-1][0]
 
 
 async def lane_id(database: Database, connection: AsyncConnection, key: LaneKey) -> int:
@@ -217,9 +223,9 @@ async def lane_id(database: Database, connection: AsyncConnection, key: LaneKey)
 
 
 async def known_images(
-    database: Database, key: LaneKey, sources: Iterable[str], after: str
-) -> list[str]:
-    """A page of a lane's images that are not gone and were last seen with one of the sources."""
+    database: Database, key: LaneKey, sources: Iterable[str]
+) -> AsyncIterator[list[str]]:
+    """A lane's images that are not gone and were last seen with one of the sources, in pages."""
     every = image_versions.alias("every_version")
     last = (
         sa.select(sa.func.max(every.c.id))
@@ -234,15 +240,21 @@ async def known_images(
             image_versions.c.id == last,
             images.c.account == key.account,
             images.c.region == key.region,
-            images.c.image_id > after,
+            images.c.image_id > sa.bindparam("after"),
             images.c.state != "gone",
             image_versions.c.image_source.in_(list(sources)),
         )
         .order_by(images.c.image_id)
         .limit(CHUNK)
     )
-    async with database.read() as connection:
-        return list((await connection.execute(query)).scalars())
+    last_id = ""
+    while True:
+        async with database.read() as connection:
+            found = list((await connection.execute(query, {"after": last_id})).scalars())
+        if not found:
+            return
+        yield found
+        last_id = found[-1]
 
 
 async def unfinished(database: Database, plan_digest: str, now: datetime) -> int | None:

@@ -84,7 +84,7 @@ def result(item: Item, outcome: Outcome, at: datetime, **fields: Any) -> Result:
 
 async def waiting(opened: Plan, lane: int) -> list[Item]:
     found: list[Item] = []
-    while page := await opened.waiting(lane, found[-1].image_pk if found else 0):
+    async for page in opened.waiting(lane):
         assert len(page) <= PAGE
         found += page
     return found
@@ -357,7 +357,7 @@ async def test_known_images_are_those_that_may_still_be_there(
 
     async def known(*sources: str) -> list[str]:
         found: list[str] = []
-        while page := await plan.known_images(database, NORTH, sources, found[-1] if found else ""):
+        async for page in plan.known_images(database, NORTH, sources):
             assert len(page) <= CHUNK
             found += page
         return found
@@ -367,7 +367,7 @@ async def test_known_images_are_those_that_may_still_be_there(
     assert await known("private", "shared") == [*ids, "shared"]
     assert await known("public") == []
     for elsewhere in (EAST, OTHER):
-        assert await plan.known_images(database, elsewhere, ["private"], "") == []
+        assert [page async for page in plan.known_images(database, elsewhere, ["private"])] == []
 
 
 async def test_a_late_process_changes_nothing(database: Database, leases: Leases) -> None:

@@ -185,7 +185,7 @@ class Histories(RuleBasedStateMachine):
         writer, commits = Writer(self.database, leases, settle=settle), 0
         for lane, (number, _) in (await opened.lanes()).items():
             writer.lane(number, lane)
-            items = await opened.waiting(number, 0)
+            items = [item async for page in opened.waiting(number) for item in page]
             for start in range(0, len(items), BATCH):
                 if not inside and kill_after is not None and kill_after <= commits:
                     raise Killed

@@ -86,13 +86,11 @@ class Inventory:
             await opened.add(key, list(images), self.now)
         await opened.planned(self.now)
         writer = Writer(self.database, leases)
-        for key, (lane, waiting) in (await opened.lanes()).items():
+        for key, (lane, _) in (await opened.lanes()).items():
             writer.lane(lane, key)
-            items = await opened.waiting(lane, 0) if waiting else []
-            while items:
+            async for items in opened.waiting(lane):
                 results = [self._result(item, answers[key][item.image_id]) for item in items]
                 await writer.commit([r for r in results if r.outcome is not Outcome.NOT_ATTEMPTED])
-                items = await opened.waiting(lane, items[-1].image_pk)
         if finish:
             await plan.finish(self.database, opened.run_id, self._tick())
         await leases.release()
