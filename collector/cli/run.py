@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -16,7 +16,7 @@ from collector.sources import Selection, Sources
 
 if TYPE_CHECKING:
     from collector.metrics import Metrics
-    from collector.run import Collected
+    from collector.run import Collected, Order
     from collector.store.engine import Database
 
 __all__ = ["command"]
@@ -48,17 +48,13 @@ __all__ = ["command"]
 @json_option
 def command(
     config_path: Path | None,
-    images: tuple[str, ...],
-    ids_file: str | None,
-    discover: tuple[Source, ...],
-    regions: tuple[str, ...],
-    accounts: tuple[str, ...],
     *,
     dry_run: bool,
     fresh: bool,
     min_coverage: float,
     quiet: bool,
     as_json: bool,
+    **selected: Any,
 ) -> int:
     """Collect once, or resume what was interrupted.
 
@@ -66,39 +62,29 @@ def command(
     narrow it.
     """
     settings = settings_of(config_path, quiet=quiet)
-    selection = Selection(images, ids_file, discover, regions, accounts)
+    selection = Selection(**selected)
     with Sources.of(settings, selection, sys.stdin.buffer) as sources:
         if dry_run:
             return runtime.run(lambda stop: _show_plan(settings, sources, stop, as_json=as_json))
-        whole = not selection.narrows
-        return runtime.run(
-            lambda stop: _collect(
-                settings,
-                sources,
-                stop,
-                fresh=fresh,
-                whole=whole,
-                min_coverage=min_coverage,
-                quiet=quiet,
-                as_json=as_json,
-            )
-        )
+
+        async def work(stop: runtime.Stop) -> int:
+            from collector.cli import summary  # noqa: PLC0415 - after the quick refusals
+            from collector.run import Order, exit_code  # noqa: PLC0415
+
+            order = Order(sources, fresh=fresh, whole=not selection.narrows)
+            collected = await _collect(settings, order, stop, quiet=quiet)
+            summary.show(collected, as_json=as_json, quiet=quiet)
+            return exit_code(collected, min_coverage=min_coverage, signal=stop.signal)
+
+        return runtime.run(work)
 
 
 async def _collect(
-    settings: Settings,
-    sources: Sources,
-    stop: runtime.Stop,
-    *,
-    fresh: bool,
-    whole: bool,
-    min_coverage: float,
-    quiet: bool,
-    as_json: bool,
-) -> int:
-    from collector.cli import progress, summary  # noqa: PLC0415 - after the quick refusals
+    settings: Settings, order: "Order", stop: runtime.Stop, *, quiet: bool
+) -> "Collected":
+    from collector.cli import progress  # noqa: PLC0415 - after the quick refusals
     from collector.metrics import Metrics  # noqa: PLC0415
-    from collector.run import Order, collect, exit_code  # noqa: PLC0415
+    from collector.run import collect  # noqa: PLC0415
     from collector.session import load_credentials  # noqa: PLC0415
     from collector.store import migrate  # noqa: PLC0415
     from collector.store.engine import Database  # noqa: PLC0415
@@ -106,7 +92,6 @@ async def _collect(
     keys = load_credentials(settings, os.environ)
     async with Database(settings.database.url) as database:
         await migrate.create_if_empty(database)
-        order = Order(sources, fresh=fresh, whole=whole)
         watch = None if quiet else progress.watch
         metrics = Metrics() if settings.metrics.textfile else None
         collected = await collect(
@@ -120,8 +105,7 @@ async def _collect(
         **{name: run[name] for name in ("id", "status", "planned", "present", "not_found")},
         **{name: run[name] for name in ("failed", "requests", "retries", "throttled", "digest")},
     )
-    summary.show(collected, as_json=as_json, quiet=quiet)
-    return exit_code(collected, min_coverage=min_coverage, signal=stop.signal)
+    return collected
 
 
 async def _write_metrics(
