@@ -81,10 +81,7 @@ def checked_url(where: str, url: str) -> str:
 
 
 def distinct_keys(pairs: Iterable[tuple[str, str]]) -> None:
-    """Refuse two accounts that share an access key: the API counts calls by key.
-
-    Args:
-        pairs: (account's name, access key).
+    """Refuse two accounts (name, access key) that share a key: the API counts calls by key.
 
     Raises:
         ConfigurationError: naming both accounts, not the key.

@@ -62,11 +62,7 @@ def ordered(table: Table) -> Select[Any]:
 async def export(database: Database, name: str, kind: str, stream: BinaryIO) -> int:
     """Write a table or view to a stream, and return the number of rows.
 
-    Args:
-        database: where it is.
-        name: of the table or view.
-        kind: one of `FORMATS`.
-        stream: a binary stream; it is neither closed nor searched.
+    `kind` is one of `FORMATS`; the stream is neither closed nor searched.
 
     Raises:
         UsageError: there is no such table or view, or the format is not installed.

@@ -180,12 +180,9 @@ class Account:
     ) -> None:
         """Begin a lane's items as slots get free, until there are no more or the lane closes.
 
-        Args:
-            lane: where they belong.
-            pages: the items, read as they are needed.
-            split: cuts a page into what one call asks for.
-            process: works on it; it finds a slot taken, which its first `request` gives back.
-            urgent: a page of these goes before what another feed of the lane has not begun.
+        `split` cuts a page into what one call asks for; `process` works on that, and finds a slot
+        taken, which its first `request` gives back. Urgent pages go before what another feed of
+        the lane has not begun.
         """
         async with asyncio.TaskGroup() as group:
             async for page in pages:
@@ -225,11 +222,8 @@ class Account:
     ) -> Answer:
         """Send a call until it is answered, cannot heal, or has had its attempts.
 
-        Args:
-            lane: whose slot, gate and fate it shares.
-            call: what to ask.
-            tally: where the run counts its requests.
-            has_slot: the caller took a slot for the first attempt; it is given back here.
+        It shares slot, gate and fate of the lane. A slot that the caller took for the first attempt
+        (`has_slot`) is given back here; `tally` is where the run counts its requests.
 
         Raises:
             AbandonedError: the lane was closed before there was any answer, or the run was stopped.
@@ -290,9 +284,7 @@ def unheard(
 ) -> tuple[bool, bool]:
     """Why nothing may have been heard: credentials, or the connection.
 
-    Args:
-        accounts: those that were to be served.
-        outcomes: of what was not read, each with its account's name.
+    `accounts` were to be served; `outcomes` are of what was not read, each with its account's name.
 
     Returns:
         Whether the credentials of every account that was heard of were refused; and whether all

@@ -47,11 +47,7 @@ _NO_DISK |= {f.column: None for f in (*DISK.fields.values(), *CLOUD.fields.value
 
 
 def normalize(image: Mapping[str, Any], *, time_zone: ZoneInfo) -> Normalized:
-    """Return the image as the tables hold it.
-
-    Args:
-        image: the `image` object, as JSON decodes to (dict, list, str, int, float, bool, None).
-        time_zone: the zone of the API's times that carry none.
+    """Return an `image` object, as JSON decodes to, as the tables hold it.
 
     Raises:
         NotCanonical: see `canonical`; nothing else is raised, whatever the object contains.

@@ -122,12 +122,9 @@ class Report:
 
 
 async def gather(database: Database, values: Mapping[str, Values], now: datetime) -> Report:
-    """Read everything that the page tells.
+    """Read everything that the page tells as of `now`, from which the rules and the ages count.
 
-    Args:
-        database: at head; only read.
-        values: every audit rule's parameters, by its id.
-        now: the time the page speaks of; the rules and the ages count from it.
+    `values` are every audit rule's parameters, by its id.
 
     Raises:
         UnavailableError: the database cannot be read.

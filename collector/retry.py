@@ -20,10 +20,7 @@ def delay(
 ) -> float:
     """Seconds to wait after an attempt that failed, never less than the server asked for.
 
-    Args:
-        attempt: how many were made, from 1; the first retry draws from 0 to BASE_S.
-        retry_after_s: the server's own wish, if it had one.
-        uniform: `random.uniform`, or what stands in for it.
+    `attempt` is how many were made: after the first, it is drawn from 0 to BASE_S.
     """
     doublings = min(attempt - 1, _MAX_DOUBLINGS)
     jitter = uniform(0.0, min(MAX_BACKOFF_S, BASE_S * 2**doublings))

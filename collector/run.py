@@ -86,16 +86,7 @@ async def collect(
     watch: Watch | None = None,
     metrics: Metrics | None = None,
 ) -> Collected:
-    """Collect once, under the leases of all accounts.
-
-    Args:
-        settings: rates, limits and endpoints.
-        database: at head.
-        keys: of at least the accounts that the order names.
-        order: what to collect.
-        stop: set by a signal.
-        watch: shows progress.
-        metrics: count what is done.
+    """Collect once, under the leases of all accounts; `keys` has at least those of the order.
 
     Raises:
         HeldError: another process holds one of the accounts.
@@ -138,14 +129,7 @@ async def drain_on_stop(
     within_s: float,
     stopping_now: Callable[[], None] = lambda: None,
 ) -> None:
-    """Wait for some work; after a signal, which is told, it has a while to end by itself.
-
-    Args:
-        stop: set by a signal.
-        work: what to wait for.
-        within_s: how long it then has (seconds).
-        stopping_now: told of the signal.
-    """
+    """Wait for some work; after a signal, which is told, it has `within_s` to end by itself."""
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)

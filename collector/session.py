@@ -180,16 +180,7 @@ async def open_session(
 
     At the end of the block everything that was handed to the writer is committed and the leases are
     given back. When a lease is lost or the database fails, the block is cancelled.
-
-    Args:
-        settings: rates, limits and endpoints.
-        database: at head.
-        keys: credentials by account.
-        stop: set by a signal.
-        settle: see `Writer`.
-        committed: see `Writer`.
-        on_reply: see `Account`.
-        left: see `Leases`.
+    `settle` and `committed` are described by `Writer`, `on_reply` by `Account`, `left` by `Leases`.
     """
     leases = Leases(database, {name: account.key_id for name, account in keys.items()}, left)
     writer = Writer(database, leases, settle=settle, committed=committed)

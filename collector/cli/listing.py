@@ -25,12 +25,7 @@ async def list_all(
 ) -> tuple[list[str], int]:
     """List what is to be discovered, one lane after another, under the leases of the accounts.
 
-    Args:
-        settings: rates, limits and endpoints.
-        database: at head.
-        sources: what `discover` names there.
-        stop: set by a signal.
-        each: told of the ids of a page.
+    `each` is told of the ids of a page.
 
     Returns:
         Each listing that could not be read whole, with the reason; and the exit code.

@@ -43,11 +43,7 @@ _on_departure: ContextVar[Callable[[], None] | None] = ContextVar("on_departure"
 class Signer:
     """What an account's requests have in common: its keys, its endpoint, how they are signed.
 
-    Args:
-        credentials: of the account.
-        endpoint: `https://host[:port][/prefix]`; the prefix is sent and signed as part of the path.
-        scheme: of the signature.
-        token_encoding: of the security token, when there is one.
+    Of an endpoint `https://host[:port][/prefix]` the prefix is sent and signed as part of the path.
     """
 
     __slots__ = ("_base", "_host", "_prefix", "_scheme", "_token_encoding", "credentials")
@@ -154,12 +150,7 @@ class Client:
     async def send(
         self, call: Call, signer: Signer, on_departure: Callable[[], None] | None = None
     ) -> Reply:
-        """Make one attempt.
-
-        Args:
-            call: what to ask.
-            signer: who asks, and where.
-            on_departure: called when the bytes go out; never when none do.
+        """Make one attempt; `on_departure` is called when the bytes go out, never when none do.
 
         Raises:
             LeaseLostError, UnavailableError: the guard's; nothing was sent.

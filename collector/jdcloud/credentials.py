@@ -50,12 +50,9 @@ class Credentials:
 
 
 def load(spec: str, *, base: Path, env: Mapping[str, str]) -> Credentials:
-    """Read the credentials that an account's `credentials` setting names.
+    """Read what an account's `credentials` setting names: `env`, `jdc:PROFILE` or `file:PATH`.
 
-    Args:
-        spec: `env`, `jdc:PROFILE` or `file:PATH`.
-        base: the directory that a relative PATH starts from.
-        env: the process's environment.
+    A relative PATH starts from `base`.
 
     Raises:
         ConfigurationError: they are missing, unreadable, malformed or readable by others.

@@ -132,12 +132,8 @@ def classify(
 ) -> Reply:
     """Judge one answer; whatever it is, the result is a Reply.
 
-    Args:
-        call: what was asked.
-        status: of HTTP.
-        headers: looked up in any case, as `http` libraries do.
-        body: decompressed and within its size limit.
-        now: aware; what a date in `Retry-After` counts from.
+    `headers` are looked up in any case, `body` is decompressed and within its size limit, `now` is
+    what a date in `Retry-After` counts from.
     """
     try:
         envelope = _decode(body)

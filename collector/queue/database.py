@@ -64,9 +64,7 @@ class _Had:
 class DatabaseQueue:
     """The queue as `serve` works on it, and as `queue add` fills it.
 
-    Args:
-        database: at head.
-        max_deliveries: then an item goes to the dead letters.
+    After `max_deliveries` an item goes to the dead letters.
     """
 
     def __init__(self, database: Database, *, max_deliveries: int) -> None:

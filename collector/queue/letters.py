@@ -85,14 +85,10 @@ async def depths(database: Database) -> list[Depth]:
 
 
 async def retry(database: Database, ids: Collection[str] | None, account: str | None) -> int:
-    """Take items from the dead letters, all or some, and return how many there were.
+    """Take items from the dead letters, and return how many there were.
 
-    A message that is no image id stays: asking for it cannot succeed.
-
-    Args:
-        database: at head.
-        ids: image ids, or `REGION/ID`; None: all.
-        account: only of this one.
+    All, or those of some ids (`REGION/ID`, or the id alone), and of one account if it is given. A
+    message that is no image id stays: asking for it cannot succeed.
     """
     query = select(_q.id, lanes.c.region, _q.image_id).join(lanes, lanes.c.id == _q.lane_id)
     query = query.where(_q.dead_at.is_not(None), func.coalesce(_q.last_outcome, "") != INVALID)

@@ -206,9 +206,7 @@ def moments(
     """When versions (kind 0) and lists of members (kind 1) began or ended.
 
     Columns: at, image_pk, kind, and the ids `before` and `after`, of which one may be 0 or NULL.
-
-    Args:
-        of: which of them, as a condition on the column of their time.
+    `of` says which moments, as a condition on the column of their time.
     """
     parts = [
         query

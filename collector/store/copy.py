@@ -27,12 +27,9 @@ async def copy(
 ) -> dict[str, int]:
     """Copy every table in one snapshot and one transaction, and verify the copy before it counts.
 
-    What differs in the source already differs in the copy: nothing is mended on the way.
-
-    Args:
-        source: opened read-only, so that its reads are one snapshot on every kind.
-        target: absent, empty, or migrated and without a row.
-        progress: told which table comes next.
+    What differs in the source already differs in the copy: nothing is mended on the way. The source
+    is opened read-only, so that its reads are one snapshot on every kind; the target is absent,
+    empty, or migrated and without a row. `progress` is told which table comes next.
 
     Returns:
         Rows by table.

@@ -57,14 +57,10 @@ def follow(
     fingerprint: str | None = None,
     members: str | None = None,
 ) -> Change:
-    """Apply one outcome that was observed at `at`.
+    """Apply one outcome that was observed at `at`, in the same form as the state's times.
 
-    Args:
-        state: what is known so far.
-        outcome: what became of the image now.
-        at: when, in the same form as the state's times.
-        fingerprint: of the content; set when the outcome is `present`.
-        members: fingerprint of the list of members, when it was read.
+    `fingerprint` is that of the content, when the outcome is `present`; `members` that of the list
+    of members, when it was read.
     """
     if state.last_checked_at is not None and at <= state.last_checked_at:
         return Change(state, stale=True)

@@ -298,11 +298,8 @@ async def unsealed(
 ) -> list[int]:
     """Finished and abandoned runs without a digest, all of whose accounts are among those given.
 
-    Args:
-        database: where they are.
-        accounts: those whose leases the caller holds.
-        now: runs that began a day before it are not resumed any more.
-        keep: the runs that the caller works on.
+    The caller holds the leases of `accounts` and works on the runs `keep`. Runs that began a day
+    before `now` are not resumed any more.
     """
     foreign = (
         sa.select(run_lanes.c.run_id)
@@ -333,17 +330,10 @@ async def finish(
     cut: bool = False,
     leases: Leases | None = None,
 ) -> str:
-    """Finish a run: what was not read counts as failed.
+    """Finish a run, `interrupted` or `cut` by its deadline: what was not read counts as failed.
 
-    Args:
-        database: where it is.
-        run_id: the run.
-        now: when it stopped working.
-        interrupted: it was stopped or killed.
-        cut: its deadline passed.
-        leases: of the caller; whoever lost them changes nothing, for the run is another's now.
-
-    A run that is sealed stays as it is: whoever comes late, from a long stop, changes nothing.
+    A run that is sealed stays as it is: whoever comes late, from a long stop, changes nothing. So
+    does whoever lost the `leases`, for the run is another's now.
 
     Returns:
         The status: `complete` when everything was read and no listing failed, `failed` when

@@ -232,9 +232,7 @@ def _history_query() -> Select[Any]:
 async def history(connection: AsyncConnection, pruned: Collection[int]) -> AsyncIterator[Finding]:
     """Derive every image's state from its versions, and look for each version's witnesses.
 
-    Args:
-        connection: where to read.
-        pruned: runs whose observations are gone, by policy.
+    The observations of the runs `pruned` are gone, by policy.
     """
     rest: list[Any] = []
     async for page in pages(connection, _history_query()):
@@ -302,9 +300,7 @@ def _version(row: Any, after: Any, pruned: Collection[int]) -> Iterator[str]:
 async def readings(connection: AsyncConnection, pruned_until: Any) -> AsyncIterator[Finding]:
     """Compare what an image says of its last reading and attempt with the observations.
 
-    Args:
-        connection: where to read.
-        pruned_until: observations up to then may be gone, by policy; None when none are.
+    Those up to `pruned_until` may be gone, by policy; None when none are.
     """
     rows, seen_in = observation_rows.c, observation_rows.c.image_pk == images.c.id
     is_reading, present = rows.outcome.in_(_READINGS), Outcome.PRESENT.value

@@ -59,10 +59,8 @@ async def verify(
 ) -> Findings:
     """Recompute everything from the rows, in one snapshot and flat memory, and yield what differs.
 
-    Args:
-        database: opened read-only, so that its reads are one snapshot on every kind.
-        expected: run id → the digest that was kept elsewhere.
-        progress: told what is looked at next.
+    The database is opened read-only, so that its reads are one snapshot on every kind. `expected`
+    has digests that were kept elsewhere, by run id; `progress` is told what is looked at next.
 
     Raises:
         UnavailableError: the database cannot be reached or read.
