@@ -6,6 +6,7 @@ in one is asked for singly before anything is concluded.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -51,39 +52,37 @@ def split_batches(items: Sequence[Item]) -> list[Sequence[Item]]:
     return batches
 
 
+@dataclass(frozen=True, slots=True)
 class Fetcher:
     """Asks for the items of one account and hands the results to the writer.
 
-    Args:
+    Attributes:
         with_members: also ask who a private image is shared with.
         time_zone: in which the API's zone-less times are read.
     """
 
-    def __init__(
-        self, account: Account, writer: Writer, *, with_members: bool, time_zone: ZoneInfo
-    ) -> None:
-        self._account = account
-        self._writer = writer
-        self._with_members = with_members
-        self._time_zone = time_zone
+    account: Account
+    writer: Writer
+    with_members: bool
+    time_zone: ZoneInfo
 
     async def single(self, lane: Lane, items: Sequence[Item]) -> None:
         """Ask for each item by describeImage; the caller took a slot for the first."""
-        await self._writer.room()
+        await self.writer.room()
         for index, item in enumerate(items):
             await self._single(lane, item, has_slot=index == 0)
 
     async def batch(self, lane: Lane, items: Sequence[Item]) -> None:
         """Ask for all items by one describeImages; the caller took a slot."""
-        await self._writer.room()
+        await self.writer.room()
         await self._batch(lane, items, has_slot=True)
 
     async def _single(
         self, lane: Lane, item: Item, *, before: Answer | None = None, has_slot: bool = False
     ) -> None:
         call = protocol.describe_image(lane.key.region, item.image_id)
-        tally = self._writer.tally(item.run_id)
-        answer = await self._account.request(lane, call, tally, has_slot=has_slot)
+        tally = self.writer.tally(item.run_id)
+        answer = await self.account.request(lane, call, tally, has_slot=has_slot)
         answer = answer.after(before)
         found = protocol.image_of(call, answer.reply, item.image_id)
         if isinstance(found, Reply):
@@ -101,8 +100,8 @@ class Fetcher:
     ) -> None:
         """Ask for all; halve what is refused, so that one poisoned id costs O(log n) calls."""
         call = protocol.describe_images(lane.key.region, [item.image_id for item in items])
-        tally = self._writer.tally(items[0].run_id)
-        answer = await self._account.request(lane, call, tally, has_slot=has_slot)
+        tally = self.writer.tally(items[0].run_id)
+        answer = await self.account.request(lane, call, tally, has_slot=has_slot)
         answer = answer.after(before)
         reply = answer.reply
         if reply.outcome in _UNDECIDED or reply.http_status == UNAUTHORIZED:
@@ -129,7 +128,7 @@ class Fetcher:
 
     async def _present(self, lane: Lane, item: Item, answer: Answer, image: dict[str, Any]) -> None:
         try:
-            content = normalize(image, time_zone=self._time_zone)
+            content = normalize(image, time_zone=self.time_zone)
         except NotCanonical as error:
             reply = replace(
                 answer.reply,
@@ -142,16 +141,16 @@ class Fetcher:
             twice = (Drift(path, "duplicate key") for path in answer.reply.duplicate_keys)
             content = replace(content, drift=(*content.drift, *twice))
         shared = None
-        if self._with_members and content.columns.get("image_source") == "private":
+        if self.with_members and content.columns.get("image_source") == "private":
             shared = await self._members(lane, item)
         await self._end(lane, item, answer, image=content, shared=shared)
 
     async def _members(self, lane: Lane, item: Item) -> Members:
         call = protocol.describe_image_members(lane.key.region, item.image_id)
         try:
-            answer = await self._account.request(lane, call, self._writer.tally(item.run_id))
+            answer = await self.account.request(lane, call, self.writer.tally(item.run_id))
         except AbandonedError:
-            if self._account.stopping:  # a resumed run asks for the image again
+            if self.account.stopping:  # a resumed run asks for the image again
                 raise
             return Members(Outcome.NOT_ATTEMPTED)
         result = answer.reply.result
@@ -189,7 +188,7 @@ class Fetcher:
             image=image,
             members=shared,
         )
-        await self._writer.put(result)
+        await self.writer.put(result)
 
 
 def _images_of(reply: Reply) -> dict[str, dict[str, Any]] | None:

@@ -10,6 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -109,59 +110,45 @@ class _Departure:
             self._dispatcher.left(gate)
 
 
+@dataclass(eq=False)
 class Account:
     """One account at work: its lanes share a dispatcher, credentials and fate.
 
-    Args:
+    Attributes:
         rate: of each lane (requests a second).
         concurrency: requests in flight, for each lane.
         stop: once set, nothing more is begun and waiting retries are abandoned.
         on_reply: told of each answer; it must not block.
-
-    Attributes:
         refused: the reply that refused the credentials; nothing more is sent for the account.
         closing: nothing is begun or repeated any more: the deadline passed.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        client: Client,
-        signer: Signer,
-        dispatcher: Dispatcher,
-        rate: float,
-        concurrency: int,
-        max_attempts: int,
-        adaptive: bool,
-        stop: asyncio.Event,
-        on_reply: OnReply | None = None,
-    ) -> None:
-        self.name = name
-        self.lanes: dict[str, Lane] = {}
-        self.dispatcher = dispatcher
-        self.refused: Reply | None = None
-        self.closing = False
-        self._client = client
-        self._signer = signer
-        self._rate = rate
-        self._concurrency = concurrency
-        self._max_attempts = max_attempts
-        self._adaptive = adaptive
-        self._stop = stop
-        self._on_reply = on_reply
+    name: str
+    _: KW_ONLY
+    client: Client
+    signer: Signer
+    dispatcher: Dispatcher
+    rate: float
+    concurrency: int
+    max_attempts: int
+    adaptive: bool
+    stop: asyncio.Event
+    on_reply: OnReply | None = None
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    refused: Reply | None = None
+    closing: bool = False
 
     @property
     def stopping(self) -> bool:
         """Whether the whole process is asked to stop."""
-        return self._stop.is_set()
+        return self.stop.is_set()
 
     def lane(self, region: str) -> Lane:
         """The lane of a region, made when it is new."""
         if region not in self.lanes:
             key = LaneKey(self.name, region)
-            gate = self.dispatcher.lane(key, self._rate, adaptive=self._adaptive)
-            self.lanes[region] = Lane(gate, self._concurrency)
+            gate = self.dispatcher.lane(key, self.rate, adaptive=self.adaptive)
+            self.lanes[region] = Lane(gate, self.concurrency)
         return self.lanes[region]
 
     def is_open(self, lane: Lane) -> bool:
@@ -246,16 +233,16 @@ class Account:
                         return answer
                     tally.requests += 1
                     tally.retries += 1 if answer else 0
-                    reply = await self._client.send(call, self._signer, departure)
+                    reply = await self.client.send(call, self.signer, departure)
                 finally:
                     departure()
             finally:
                 lane.slots.release()
             answer = Answer(reply, 1, granted, time.monotonic(), datetime.now(UTC)).after(answer)
-            if self._on_reply is not None:
-                self._on_reply(lane.key, reply.outcome, answer.attempts, granted - asked)
+            if self.on_reply is not None:
+                self.on_reply(lane.key, reply.outcome, answer.attempts, granted - asked)
             self._learn(lane, reply, granted, tally)
-            if self.closing or not should_retry(reply, answer.attempts, self._max_attempts):
+            if self.closing or not should_retry(reply, answer.attempts, self.max_attempts):
                 return answer
             wish_s = reply.retry_after_s
             pause = delay(answer.attempts, retry_after_s=wish_s, uniform=random.uniform)
@@ -274,7 +261,7 @@ class Account:
     async def _stopped_within(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
-                return await self._stop.wait()
+                return await self.stop.wait()
         except TimeoutError:
             return False
 

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final
 
 from collector import log
@@ -52,36 +53,30 @@ REFRESH_S: Final = 30.0
 """How often the metrics that come from the database are read (seconds)."""
 
 
+@dataclass
 class Service:
     """The process: one session after another, until it is stopped.
 
-    Args:
+    Attributes:
         database: at head, or empty, or to come back soon.
         keys: of the accounts to serve.
         stop: set by a signal.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        keys: Mapping[str, Credentials],
-        *,
-        stop: asyncio.Event,
-        health: Health,
-        metrics: Metrics,
-    ) -> None:
-        self.settings = settings
-        self.database = database
-        self.stop = stop
-        self.health = health
-        self.metrics = metrics
-        self.queue: DatabaseQueue = queue_of(settings, database)
-        self.holders: dict[str, str] = {}
-        self._keys = keys
-        self._heard = time.monotonic()
-        self._checked = False
-        self._left: dict[str, int] = {}
+    settings: Settings
+    database: Database
+    keys: Mapping[str, Credentials]
+    stop: asyncio.Event
+    health: Health
+    metrics: Metrics
+    queue: DatabaseQueue = field(init=False)
+    _holders: dict[str, str] = field(default_factory=dict)
+    _heard: float = field(default_factory=time.monotonic)
+    _checked: bool = False
+    _left: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.queue = queue_of(self.settings, self.database)
 
     async def run(self) -> None:
         """Work until stopped; what can heal is waited for.
@@ -111,7 +106,7 @@ class Service:
                 reason = str(_first(lost))
             finally:
                 await self.queue.close()
-                self.holders.clear()
+                self._holders.clear()
             if not reason:
                 return
             if time.monotonic() - began > SETTLED_S:
@@ -131,7 +126,7 @@ class Service:
         async with open_session(
             self.settings,
             self.database,
-            self._keys,
+            self.keys,
             stop=self.stop,
             settle=self.queue.settle,
             committed=self._committed,
@@ -145,7 +140,7 @@ class Service:
             ]
             async with asyncio.TaskGroup() as workers:
                 workers.create_task(self._refresh(session))
-                for name in self._keys:
+                for name in self.keys:
                     worker = Worker(
                         session=session,
                         name=name,
@@ -169,7 +164,7 @@ class Service:
 
     async def _supervise(self, session: Session) -> None:
         """Tell that the work moves; end a session in which a run is stuck."""
-        effective = [self.settings.account(name) for name in self._keys]
+        effective = [self.settings.account(name) for name in self.keys]
         slowest_s = max(1 / account.rate_limit for account in effective)
         limit_s = STALL_S + 2 * self.settings.api.timeout + 2 * slowest_s
         while True:
@@ -184,7 +179,7 @@ class Service:
     async def _refresh(self, session: Session) -> None:
         while not self.stop.is_set():
             held = session.leases.held
-            self.metrics.held({name: name in held for name in self._keys})
+            self.metrics.held({name: name in held for name in self.keys})
             for account in session.accounts.values():
                 for lane in account.lanes.values():
                     self.metrics.rate(lane.key, lane.gate.rate)
@@ -193,12 +188,12 @@ class Service:
 
     def _tried(self, session: Session, name: str, holder: Holder | None) -> None:
         """A lease was tried: from the first one on the service is ready."""
-        self.holders.pop(name, None)
+        self._holders.pop(name, None)
         if holder is not None:
-            self.holders[name] = holder.holder
+            self._holders[name] = holder.holder
         held = sorted(session.leases.held)
         parts = [f"serving {', '.join(held)}" if held else "serving no account"]
-        parts += [f"{name} is held by {holder}" for name, holder in sorted(self.holders.items())]
+        parts += [f"{name} is held by {holder}" for name, holder in sorted(self._holders.items())]
         self.health.up("; ".join(parts))
 
     async def wait(self, seconds: float) -> None:

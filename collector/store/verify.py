@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import product
 from types import MappingProxyType
@@ -108,36 +109,30 @@ class _Entry(msgspec.Struct):
     digest: str
 
 
+@dataclass
 class _Examiner:
     """Goes through the chain in order."""
 
-    def __init__(
-        self,
-        database: Database,
-        connection: AsyncConnection,
-        expected: Mapping[int, str],
-        progress: Callable[[str], None],
-    ) -> None:
-        self.pruned: set[int] = set()
-        self.pruned_until: datetime | None = None
-        self._database = database
-        self._connection = connection
-        self._expected = expected
-        self._progress = progress
-        self._pruned_digests: set[str] = set()
-        self._digests: set[str] = set()
-        # What the last entry's digest may be: as it stands, and as it follows from its content.
-        self._previous = {FIRST}
+    database: Database
+    connection: AsyncConnection
+    expected: Mapping[int, str]
+    progress: Callable[[str], None]
+    pruned: set[int] = field(default_factory=set)
+    pruned_until: datetime | None = None
+    _pruned_digests: set[str] = field(default_factory=set)
+    _digests: set[str] = field(default_factory=set)
+    # What the last entry's digest may be: as it stands, and as it follows from its content.
+    _previous: set[str] = field(default_factory=lambda: {FIRST})
 
     async def ledger(self) -> Findings:
         """Every entry, and the head."""
         prunings = select(ledger.c.content).where(ledger.c.kind == PRUNE)
-        async for some in pages(self._connection, prunings):
+        async for some in pages(self.connection, prunings):
             for (content,) in some:
                 self._pruned_digests.update(_pruned(content))
         seq, digest, query = 0, FIRST, select(ledger).order_by(ledger.c.seq).limit(_PAGE)
         page = query  # without a bound, for an entry below the first is a forged one
-        while entries := (await self._connection.execute(page)).all():
+        while entries := (await self.connection.execute(page)).all():
             for row in entries:
                 try:
                     entry = strictly(row, _Entry)
@@ -154,7 +149,7 @@ class _Examiner:
                 seq, digest = entry.seq, entry.digest
                 self._digests.add(digest)
             page = query.where(ledger.c.seq > entries[-1].seq)
-        heads = [tuple(row) for row in (await self._connection.execute(select(ledger_head))).all()]
+        heads = [tuple(row) for row in (await self.connection.execute(select(ledger_head))).all()]
         if heads != [(1, seq, digest)]:
             found = ", ".join(f"entry {shown(head[1])}" for head in heads) or "nothing"
             what = f"it says {found}; the last is entry {seq} with digest {digest}"
@@ -179,12 +174,12 @@ class _Examiner:
 
     async def _run(self, entry: _Entry) -> Findings:
         run_id, where = entry.run_id or 0, f"run {entry.run_id}"
-        self._progress(where)
+        self.progress(where)
         if entry.digest in self._pruned_digests:
             self.pruned.add(run_id)
             self.pruned_until = max(self.pruned_until or _LONG_AGO, _finished_at(entry.content))
-        stored = await stored_blocks(self._connection, run_id)
-        row = await run_line(self._connection, run_id)
+        stored = await stored_blocks(self.connection, run_id)
+        row = await run_line(self.connection, run_id)
         now, digest = row or (entry.content, entry.digest)
         if row is None:
             yield Finding("run", where, "its row was removed")
@@ -215,14 +210,14 @@ class _Examiner:
             yield Finding("run", f"run {run_id}", what)
         damaged = {block.kind for block in _beside(sealed, found)}
         for kind in sorted(damaged & KINDS.keys()):
-            async for finding in locate(self._connection, run_id, kind, sealed):
+            async for finding in locate(self.connection, run_id, kind, sealed):
                 yield finding
         if not damaged and row is not None:
             async for finding in self._counts(run_id):
                 yield finding
 
     async def _found(self, run_id: int, stored: list[Block]) -> list[Block]:
-        found = await blocks(self._connection, run_id)
+        found = await blocks(self.connection, run_id)
         if run_id not in self.pruned:
             return found
         # Rows of a pruned run that are there again are found as added.
@@ -236,14 +231,14 @@ class _Examiner:
         """Compare the counters of a run with its lanes and its observations."""
         columns = (raw(runs.c[name]) for name in (*_COUNTS, "new_versions"))
         query = select(*columns).where(runs.c.id == run_id)
-        run = (await self._connection.execute(query)).one()
+        run = (await self.connection.execute(query)).one()
         by_lane = select(run_lanes).where(run_lanes.c.run_id == run_id)
-        told = {row.lane_id: row for row in (await self._connection.execute(by_lane)).all()}
+        told = {row.lane_id: row for row in (await self.connection.execute(by_lane)).all()}
         rows = observation_rows.c
         grouped = select(rows.lane_id, rows.outcome, func.count()).where(rows.run_id == run_id)
         grouped = grouped.group_by(rows.lane_id, rows.outcome)
         seen: dict[int, Counter[str]] = {lane: Counter() for lane in told}
-        for lane, outcome, count in (await self._connection.execute(grouped)).all():
+        for lane, outcome, count in (await self.connection.execute(grouped)).all():
             kind = outcome if outcome in _READ else "failed"
             seen.setdefault(lane, Counter()).update({kind: count, "planned": count})
         if run_id not in self.pruned:
@@ -253,7 +248,7 @@ class _Examiner:
                     yield Finding("run", f"run {run_id}", f"the counts of lane {lane} are not so")
         sums = {name: sum(getattr(row, name) for row in told.values()) for name in _COUNTS}
         opened = select(func.count()).where(image_versions.c.run_id == run_id)
-        sums["new_versions"] = (await self._connection.execute(opened)).scalar_one()
+        sums["new_versions"] = (await self.connection.execute(opened)).scalar_one()
         for name, count in sums.items():
             if getattr(run, name) != count:
                 what = f"{name} is {getattr(run, name)}, its rows say {count}"
@@ -261,14 +256,14 @@ class _Examiner:
 
     async def runs(self) -> Findings:
         """What the chain does not know: runs and blocks without an entry; digests kept apart."""
-        held = select(func.count()).where(leases.c.expires > self._database.now())
-        held_now = (await self._connection.execute(held)).scalar_one()
+        held = select(func.count()).where(leases.c.expires > self.database.now())
+        held_now = (await self.connection.execute(held)).scalar_one()
         entries = select(ledger.c.run_id).where(ledger.c.run_id.is_not(None))
-        recent = runs.c.finished_at > self._database.now(-_SEALING_S)
+        recent = runs.c.finished_at > self.database.now(-_SEALING_S)
         columns = [raw(runs.c[name]) for name in ("id", "status", "finished_at", "digest")]
         query = select(*columns, recent.label("recent")).where(runs.c.id.not_in(entries))
         query = query.order_by(runs.c.id)
-        for row in (await self._connection.execute(query)).all():
+        for row in (await self.connection.execute(query)).all():
             where = f"run {row.id}"
             if row.digest is not None:
                 yield Finding("run", where, "it has a digest, and the ledger has no entry of it")
@@ -281,11 +276,11 @@ class _Examiner:
                 what = "finished and not sealed: killed before it, or added; the next run seals it"
                 yield Finding("run", where, what)
         stray = select(run_blocks.c.run_id).distinct().where(run_blocks.c.run_id.not_in(entries))
-        for run_id in (await self._connection.execute(stray.order_by("run_id"))).scalars():
+        for run_id in (await self.connection.execute(stray.order_by("run_id"))).scalars():
             yield Finding("chain", f"run {run_id}", "it has blocks, and the ledger has no entry")
-        for run_id, digest in self._expected.items():
+        for run_id, digest in self.expected.items():
             sealed = select(ledger.c.digest).where(ledger.c.run_id == run_id)
-            found = (await self._connection.execute(sealed)).scalar_one_or_none()
+            found = (await self.connection.execute(sealed)).scalar_one_or_none()
             if found != digest.lower():
                 what = f"its digest is {found or 'not there'}, {digest} was expected"
                 yield Finding("expected", f"run {run_id}", what)
