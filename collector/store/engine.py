@@ -330,6 +330,7 @@ def _on_sqlite_begin(connection: sa.Connection) -> None:
 
 
 def _parse(text: str) -> tuple[sa.URL, str]:
+    """The driver's URL and the kind; `settings.check_database` found the scheme good before."""
     try:
         url = sa.make_url(text)
     except ArgumentError as error:
@@ -337,14 +338,6 @@ def _parse(text: str) -> tuple[sa.URL, str]:
             "database.url: not a database URL; allowed: sqlite:///FILE, postgresql://…, mysql://…"
         ) from error
     backend = url.get_backend_name()
-    if backend not in DRIVERS:
-        raise ConfigurationError(
-            f"database.url: unknown database {backend!r}; allowed: {', '.join(DRIVERS)}"
-        )
-    if backend == "sqlite" and url.database in (None, "", ":memory:"):
-        raise ConfigurationError(
-            "database.url: an in-memory database would be lost; allowed: sqlite:///FILE"
-        )
     return url.set(drivername=DRIVERS[backend][0]), "mysql" if backend == "mariadb" else backend
 
 
