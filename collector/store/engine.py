@@ -4,13 +4,14 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
 
+import aiosqlite
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -253,6 +254,7 @@ class Database:
         url = self.url
         if self.kind == "sqlite":
             options["connect_args"] = {
+                "async_creator_fn": _sqlite,
                 "timeout": _WAIT_S,
                 "isolation_level": None,
                 "cached_statements": _STATEMENTS,
@@ -301,9 +303,6 @@ class Database:
         return engine
 
     def _on_sqlite_connect(self, connection: Any, _: object) -> None:
-        # Cancelled while it closes, it is told to stop again, and its thread answers only once.
-        driver = connection.driver_connection
-        driver.stop = cache(driver.stop)
         cursor = connection.cursor()
         if not self.read_only:
             cursor.execute("PRAGMA page_size = 8192")
@@ -321,6 +320,22 @@ class Database:
             return
         with self.explained():
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+
+def _sqlite(*args: Any, **options: Any) -> aiosqlite.Connection:
+    """A connection to SQLite, not yet open, whose thread may outlive the event loop."""
+    connection: Any = aiosqlite.connect(*args, **options)
+    # Cancelled while it closes, it is told to stop again, and its thread answers only once.
+    connection.stop = cache(connection.stop)
+    thread = connection._thread  # noqa: SLF001 - as SQLAlchemy does
+    work = thread.run
+
+    def run() -> None:
+        with suppress(RuntimeError):  # there is no loop any more that it could answer
+            work()
+
+    thread.run, thread.daemon = run, True
+    return connection  # type: ignore[no-any-return]
 
 
 def _on_sqlite_begin(connection: sa.Connection) -> None:

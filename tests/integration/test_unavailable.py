@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from aiosqlite import Connection
 from sqlalchemy import event, make_url, text
 
 from collector.cli import db
@@ -122,7 +123,7 @@ async def test_a_server_that_says_no_more(
 
 async def test_a_locked_file_and_who_is_told_twice_to_end(sqlite_url: str) -> None:
     """The end of the process, which tells everything that is left, waits for nothing after it."""
-    begun, before = asyncio.Event(), set(threading.enumerate())
+    begun = asyncio.Event()
     async with Database(sqlite_url) as database:
         async with database.read() as connection:  # one that is there already
             await connection.execute(text("SELECT 1"))
@@ -149,9 +150,29 @@ async def test_a_locked_file_and_who_is_told_twice_to_end(sqlite_url: str) -> No
         assert left
         _, pending = await asyncio.wait(left, timeout=5)
         assert not pending
-    for thread in set(threading.enumerate()) - before:  # else it answers to a loop that is closed
-        if "connection" in thread.name:
-            await asyncio.to_thread(thread.join, 5)
+
+
+def test_a_file_that_cannot_be_opened_and_a_late_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection's thread says nothing when the loop is closed before it answers."""
+    told: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    closed, before, stop = threading.Event(), set(threading.enumerate()), Connection.stop
+
+    def late(self: Connection) -> asyncio.Future[None] | None:
+        self._tx.put_nowait((None, closed.wait))
+        return stop(self)
+
+    monkeypatch.setattr(Connection, "stop", late)
+    asyncio.run(refusal(f"sqlite:///{tmp_path}/absent/collector.db"))
+    threads = set(threading.enumerate()) - before
+    assert threads
+    closed.set()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert told == []
 
 
 async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
