@@ -129,7 +129,11 @@ async def drain_on_stop(
     within_s: float,
     stopping_now: Callable[[], None] = lambda: None,
 ) -> None:
-    """Wait for some work; after a signal, which is told, it has `within_s` to end by itself."""
+    """Wait for some work; after a signal, which is told, it has `within_s` to end by itself.
+
+    Whoever is cancelled while it waits passes that on, unless the work fails as it ends for it: as
+    with a `TaskGroup`, the error counts.
+    """
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -140,7 +144,7 @@ async def drain_on_stop(
         working.cancel()
         stopping.cancel()
         await asyncio.wait((working, stopping))
-        if not working.cancelled():  # what went wrong is told, whoever is cancelled for it
+        if not working.cancelled():
             working.result()
 
 
