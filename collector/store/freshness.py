@@ -155,22 +155,27 @@ async def _accounts(connection: AsyncConnection, limit: datetime) -> list[Accoun
     shared = case((runs.c.account.is_(None), runs.c.id))
     finished = runs.c.finished_at  # not the highest number: an older run may have been resumed
     complete = case((runs.c.status == "complete", finished))
+    source = runs.outerjoin(run_lanes).outerjoin(lanes)
+    counted = (runs.c.scope == "whole") & runs.c.planned_at.is_not(None)
     query = (
         select(account, *(func.max(one) for one in (runs.c.id, shared, finished, complete)))
-        .select_from(runs.outerjoin(run_lanes).outerjoin(lanes))
-        .where(runs.c.scope == "whole", runs.c.planned_at.is_not(None))
+        .select_from(source)
+        .where(counted)
         .group_by(account)
     )
     known = [tuple(row) for row in await connection.execute(query) if row[0] is not None]
     newest_shared = max((row[2] or 0 for row in known), default=0)
     judged = {name: ends for name, newest, _, *ends in known if newest >= newest_shared}
     wanted = {at for ends in judged.values() for at in ends if at is not None}
-    facts = select(runs.c.account, *(runs.c[name] for name in _RUN)).order_by(runs.c.id)
-    some = facts.where(runs.c.scope == "whole", finished.in_(wanted))
-    by_end = {(row.pop("account"), row["finished_at"]): row for row in await rows(connection, some)}
+    some = select(account, *(runs.c[name] for name in _RUN)).select_from(source).distinct()
+    some = some.where(counted, finished.in_(wanted)).order_by(runs.c.id)
+    found = [(row.pop("account"), row) for row in await rows(connection, some)]
+    # Of those that ended in one instant, the one with the highest number was the last.
+    by_end = {(name, run["finished_at"]): run for name, run in found}
+    whole = {(name, run["finished_at"]): run for name, run in found if run["status"] == "complete"}
     states = []
-    for name, ends in sorted(judged.items()):
-        last, run = (by_end.get((name, at)) or by_end.get((None, at)) for at in ends)
+    for name, (last_end, whole_end) in sorted(judged.items()):
+        last, run = by_end.get((name, last_end)), whole.get((name, whole_end))
         stale = run is None or run["finished_at"] < limit
         states.append(AccountState(name, last, run, stale))
     return states

@@ -249,6 +249,42 @@ async def test_status_counts_a_run_that_was_resumed_after_a_newer_one(database_u
     assert status.last["id"] == status.accounts[0].complete["id"] == older
 
 
+async def test_runs_that_end_in_one_instant_are_not_taken_for_each_other(database_url):
+    """The one of the higher number was the last; a run counts for the accounts that it has."""
+    good, bad = {NORTH: {"img-a": image("img-a")}}, {NORTH: {"img-a": Outcome.TIMEOUT}}
+    other = {OTHER: {"img-b": image("img-b")}}
+    main, also = (
+        {"trigger": "schedule", "account": account, "finish": False}
+        for account in ("main", "other")
+    )
+    ends = []
+    async with inventory(database_url) as made:
+        for answers, how in (
+            (good, {"finish": False}),
+            (bad, main),
+            (good | other, {"finish": False}),
+            (other, also),
+            (bad, main),
+            (bad, {"finish": False}),
+            (other, also),
+        ):
+            run_id = await made.run(answers, **how)
+            await finish(made.database, run_id, hour(9))
+            status = await read_status(made.database, hour(10), 2 * HOUR)
+            assert status.last["id"] == run_id
+            ends.append([(a.account, a.last["id"], a.complete["id"]) for a in status.accounts])
+
+    assert ends == [
+        [("main", 1, 1)],
+        [("main", 2, 1)],
+        [("main", 3, 3), ("other", 3, 3)],
+        [("main", 3, 3), ("other", 4, 4)],
+        [("main", 5, 3), ("other", 4, 4)],
+        [("main", 6, 3)],
+        [("main", 6, 3), ("other", 7, 7)],
+    ]
+
+
 async def test_each_account_is_judged_by_its_own_runs(database_url):
     """A run of one account makes no other one fresh; an account left out is judged no more."""
     a, b = {NORTH: {"img-a": image("img-a")}}, {OTHER: {"img-b": image("img-b")}}
