@@ -60,10 +60,11 @@ def _print(status: "Status") -> None:
     word = click.style("STALE", fg="red") if status.stale else click.style("fresh", fg="green")
     click.echo(f"{word} at {moment(status.at)}, --max-age {_age(status.max_age)}")
     if (last := status.last) is not None:
+        others = f"; narrowed and queue runs since do not count: {status.uncounted:,}"
         click.echo(
             f"last finished run: {last['id']} ({last['trigger']}), {last['status']}, "
             f"{moment(last['finished_at'])}, {last['planned']:,} planned, {last['failed']:,} failed"
-            "; narrowed and queue runs do not count"
+            + (others if status.uncounted else "")
         )
     elif not status.accounts:
         click.echo("there is no run of the whole configuration")

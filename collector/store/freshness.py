@@ -58,6 +58,8 @@ class Status:
     """What `collector status` tells.
 
     Attributes:
+        last: the run of the whole configuration, or an account's part, that was finished last.
+        uncounted: number of narrowed and queue runs that were finished after it.
         lanes: rows of `run_coverage`, each of its account's run that was finished last.
         oldest: the image that is present and was read longest ago, and when.
         unread: number of unread images by outcome.
@@ -69,6 +71,8 @@ class Status:
     at: datetime
     max_age: timedelta
     accounts: tuple[AccountState, ...]
+    last: Mapping[str, Any] | None
+    uncounted: int
     lanes: tuple[Mapping[str, Any], ...]
     oldest: Mapping[str, Any] | None
     unread: Mapping[str, int]
@@ -81,12 +85,6 @@ class Status:
     def stale(self) -> bool:
         """Whether there is no complete run, or not of every account, within the age allowed."""
         return not self.accounts or any(account.stale for account in self.accounts)
-
-    @property
-    def last(self) -> Mapping[str, Any] | None:
-        """The run of the whole configuration, or an account's part, that was finished last."""
-        finished = [account.last for account in self.accounts if account.last is not None]
-        return max(finished, key=lambda run: (run["finished_at"], run["id"]), default=None)
 
     def document(self) -> dict[str, Any]:
         """One JSON document."""
@@ -114,6 +112,11 @@ async def read_status(database: Database, at: datetime, max_age: timedelta) -> S
     held = await holders(database)
     async with database.read() as connection:
         accounts = await _accounts(connection, at - max_age)
+        ended = [state.last for state in accounts if state.last is not None]
+        last = max(ended, key=lambda run: (run["finished_at"], run["id"]), default=None)
+        since = runs.c.finished_at > (last["finished_at"] if last is not None else at)
+        others = select(func.count()).select_from(runs).where(runs.c.scope != "whole", since)
+        uncounted = (await connection.execute(others)).scalar_one()
         coverage: list[Mapping[str, Any]] = []
         view = VIEWS["run_coverage"]
         for state in accounts:
@@ -139,6 +142,8 @@ async def read_status(database: Database, at: datetime, max_age: timedelta) -> S
         at=at,
         max_age=max_age,
         accounts=tuple(accounts),
+        last=last,
+        uncounted=uncounted,
         lanes=tuple(coverage),
         oldest=next(iter(oldest), None),
         unread=counts,

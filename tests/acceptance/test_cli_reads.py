@@ -214,13 +214,30 @@ def test_status_ends_with_3_when_it_is_stale(database):
     code, out, _ = run(database, "status")
     assert (code, out.split()[0]) == (0, "fresh")
     assert "last finished run: 3 (run), complete" in out
-    assert "failed; narrowed and queue runs do not count\n" in out
+    assert "planned, 0 failed\n" in out
     assert "unread images: 1 denied\n  main cn-north-1/img-u: denied since 2026-01-01" in out
     assert "queue: 0 waiting or in flight, 0 dead letters" in out
     out = run(database, "status", "--max-age", "59m")[1]
     assert out.startswith("STALE")
     assert "--max-age 59.0 min\n" in out
     assert "--max-age 60 s\n" in run(database, "status", "--max-age", "1m")[1]
+
+
+def test_status_says_that_newer_runs_do_not_count(database, tmp_path):
+    """Only when there are some: why the run that it names is not the last one there is."""
+    path = tmp_path / "inventory.db"
+    shutil.copyfile(database.removeprefix("sqlite:///"), path)
+
+    async def collect():
+        async with inventory(f"sqlite:///{path}") as made:
+            for trigger in ("run", "queue"):
+                answers = {NORTH: {"img-a": image("img-a")}}
+                await made.run(answers, at=datetime.now(UTC), scope="narrowed", trigger=trigger)
+
+    asyncio.run(collect())
+    out = run(f"sqlite:///{path}", "status")[1]
+    assert "last finished run: 3 (run), complete" in out
+    assert "0 failed; narrowed and queue runs since do not count: 2\n" in out
 
 
 def test_export_is_exact_but_for_the_guard_of_csv(database, tmp_path):
