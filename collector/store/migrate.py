@@ -1,7 +1,8 @@
 """Schema revisions: alembic on the connections of this program, from a wheel as from a checkout."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -125,8 +126,15 @@ async def create_if_empty(database: Database) -> None:
 
 
 async def upgrade(database: Database, revision: str = "head") -> None:
-    """Migrate up; the views are created again at head."""
-    database.create_file()
+    """Migrate up; the views are created again at head.
+
+    Raises:
+        UsageError: there is no such revision.
+    """
+    path = database.path
+    if path is not None and not path.exists():
+        sql(database.kind, revision)  # refused, it leaves no empty file
+        database.create_file()
     await _migrate(database, lambda config: _command().upgrade(config, revision))
 
 
@@ -166,12 +174,17 @@ def _missing_views(connection: Connection) -> list[str]:
     return [name for name in CREATE_VIEWS if name not in found]
 
 
-def sql(kind: str) -> str:
-    """The DDL that creates a fresh database of a kind (`sqlite`, `postgresql`, `mysql`)."""
+def sql(kind: str, revision: str = "head") -> str:
+    """The DDL that creates a fresh database of a kind (`sqlite`, `postgresql`, `mysql`).
+
+    Raises:
+        UsageError: there is no such revision.
+    """
     output = io.StringIO()
     config = _config()
     config.attributes |= {"dialect": kind, "output": output}
-    _command().upgrade(config, "head", sql=True)
+    with _refusal():
+        _command().upgrade(config, revision, sql=True)
     return output.getvalue()
 
 
@@ -187,8 +200,6 @@ def _in_words(entry: Any) -> str:
 
 
 async def _migrate(database: Database, run: Callable[["Config"], None]) -> None:
-    from alembic.util import CommandError  # noqa: PLC0415 - slow to import
-
     def migrate(connection: Connection) -> None:
         config = _config()
         config.attributes["connection"] = connection
@@ -206,12 +217,21 @@ async def _migrate(database: Database, run: Callable[["Config"], None]) -> None:
             await _lock(database, connection)
             try:
                 await _current(connection)
-                await connection.run_sync(migrate)
+                with _refusal():
+                    await connection.run_sync(migrate)
                 await connection.commit()
-            except CommandError as error:
-                raise UsageError(f"{error}") from error
             finally:
                 await connection.invalidate()
+
+
+@contextmanager
+def _refusal() -> Iterator[None]:
+    from alembic.util import CommandError  # noqa: PLC0415 - slow to import
+
+    try:
+        yield
+    except CommandError as error:
+        raise UsageError(f"{error}") from error
 
 
 async def _lock(database: Database, connection: AsyncConnection) -> None:

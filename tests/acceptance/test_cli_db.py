@@ -332,6 +332,18 @@ def make_authority(folder: Path, shell: Callable[[str], Any]) -> None:
     )
 
 
+@pytest.mark.parametrize("revision", ["7777", "-1"])
+def test_a_revision_that_is_not_there_creates_no_file(
+    revision: str, tmp_path: Path, run: Run
+) -> None:
+    """It is refused before anything is done."""
+    code, _, error = run(
+        "db", "upgrade", "--database", f"sqlite:///{tmp_path}/a.db", "--", revision
+    )
+    assert (code, error.count("\n")) == (2, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("words", [("downgrade", "base"), ("downgrade", "0001"), ("status",)])
 def test_an_absent_file_stays_absent(words: tuple[str, ...], tmp_path: Path, run: Run) -> None:
     """Only `upgrade` creates a database."""
