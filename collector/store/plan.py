@@ -332,8 +332,8 @@ async def finish(
 ) -> str:
     """Finish a run, `interrupted` or `cut` by its deadline: what was not read counts as failed.
 
-    A run that is sealed stays as it is: whoever comes late, from a long stop, changes nothing. So
-    does whoever lost the `leases`, for the run is another's now.
+    A run that is finished stays as it is: whoever comes late, to seal it, read nothing of it. So
+    does the run of whoever lost the `leases`, for it is another's now.
 
     Returns:
         The status: `complete` when everything was read and no listing failed, `failed` when
@@ -345,9 +345,10 @@ async def finish(
     async with database.write() as connection:
         if leases is not None:
             await leases.confirm(connection, leases.held)
-        query = sa.select(runs.c.status, runs.c.digest).where(runs.c.id == run_id).with_for_update()
-        status, digest = (await connection.execute(query)).one()
-        if digest is not None:
+        query = sa.select(runs.c.status, runs.c.finished_at, runs.c.digest)
+        query = query.where(runs.c.id == run_id).with_for_update()
+        status, ended, digest = (await connection.execute(query)).one()
+        if ended is not None or digest is not None:
             return str(status)
         await _count_planned(connection, run_id)  # planning itself may have been cut
         await _count_failed(connection, run_id)

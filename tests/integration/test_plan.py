@@ -311,6 +311,19 @@ async def test_who_may_seal_which_run(database: Database) -> None:
 OPENING_REST = [getattr(OPENING, name) for name in Opening.__slots__ if name != "trigger"]
 
 
+@pytest.mark.parametrize("options", [{}, {"interrupted": True}])
+async def test_a_finished_run_keeps_its_end(
+    database: Database, leases: Leases, options: dict[str, bool]
+) -> None:
+    """Killed before it was sealed, it is closed a day later: nothing was read on that day."""
+    opened = await opened_with(database, leases, {NORTH: ["img-1"]})
+    status = await plan.finish(database, opened.run_id, START, **options)
+    before = await row_of(database, opened.run_id)
+    later = START + timedelta(days=1)
+    assert await plan.finish(database, opened.run_id, later, interrupted=True) == status
+    assert await row_of(database, opened.run_id) == before
+
+
 async def test_a_sealed_run_stays_as_it_is(database: Database, leases: Leases) -> None:
     """Whoever finishes it again, or late, changes nothing."""
     opened = await opened_with(database, leases, {NORTH: ["img-1"]})
