@@ -18,6 +18,7 @@ from collector.settings import Settings, Source
 from collector.sources import ListingError, Sources, list_ids
 from collector.store import ledger, plan
 from collector.store.engine import Database
+from collector.store.leases import void
 from collector.store.plan import Plan
 from collector.store.summary import Summary, summarize
 
@@ -114,13 +115,19 @@ async def work(session: Session, order: Order, *, watch: Watch | None = None) ->
 
 
 async def seal_abandoned(session: Session) -> None:
-    """Seal the runs that nobody will resume and whose accounts are all held here.
+    """Seal the runs that nobody will resume and whose accounts are held here or by nobody for long.
 
     The caller holds `session.opening`, so that no run is open and not yet among the session's own.
     """
-    held, now = session.leases.held, datetime.now(UTC)
-    for run_id in await plan.unsealed(session.database, held, now, keep=session.runs):
-        await _close_abandoned(session, run_id)
+
+    async def unsealed() -> list[int]:
+        held, now = session.leases.held, datetime.now(UTC)
+        return await plan.unsealed(session.database, held, now, keep=session.runs)
+
+    if await unsealed():
+        await void(session.database, plan.RESUMABLE / 2)  # sooner than an account is passed over
+        for run_id in await unsealed():
+            await _close_abandoned(session, run_id)
 
 
 async def drain_on_stop(

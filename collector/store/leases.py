@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from collector.errors import HeldError, LeaseLostError, UnavailableError
 from collector.store.engine import Database
 from collector.store.schema import leases
 
-__all__ = ["Holder", "Leases", "holders"]
+__all__ = ["Holder", "Leases", "holders", "void"]
 
 TTL_S: Final = 15.0
 """A lease that was not renewed may be taken after this (seconds, the database's clock)."""
@@ -275,6 +275,13 @@ class Leases:
     @staticmethod
     def _is(name: str, token: int) -> Any:
         return and_(leases.c.name == name, leases.c.token == token)
+
+
+async def void(database: Database, after: timedelta) -> None:
+    """Make every lease worthless that ran out so long ago: who wakes up with one writes nothing."""
+    old = leases.c.expires < database.now(-after.total_seconds())
+    async with database.write() as connection:
+        await connection.execute(update(leases).where(old).values(token=leases.c.token + 1))
 
 
 async def holders(database: Database) -> list[Holder]:

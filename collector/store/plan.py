@@ -11,7 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collector.models import Item, LaneKey, Outcome
 from collector.store.engine import Database
 from collector.store.leases import Leases
-from collector.store.schema import image_versions, images, lanes, observation_rows, run_lanes, runs
+from collector.store.schema import (
+    image_versions,
+    images,
+    lanes,
+    leases,
+    observation_rows,
+    run_lanes,
+    runs,
+)
 
 __all__ = ["Opening", "Plan", "finish", "known_images", "last_whole", "unfinished", "unsealed"]
 
@@ -139,7 +147,8 @@ class Plan:
             await self._leases.confirm(connection, self._leases.held)
             await _count_failed(connection, self.run_id)
             failed = run_lanes.c.failed - by_lane.scalar_subquery()
-            await connection.execute(self._lanes_of_run().values(failed=failed))
+            of_run = sa.update(run_lanes).where(run_lanes.c.run_id == self.run_id)
+            await connection.execute(of_run.values(failed=failed))
             values = {"status": "running", "finished_at": None}
             failed = runs.c.failed - waiting.scalar_subquery()
             await connection.execute(self._run().values(failed=failed, **values))
@@ -153,9 +162,6 @@ class Plan:
 
     def _run(self) -> sa.Update:
         return sa.update(runs).where(runs.c.id == self.run_id)
-
-    def _lanes_of_run(self) -> sa.Update:
-        return sa.update(run_lanes).where(run_lanes.c.run_id == self.run_id)
 
     async def lanes(self) -> dict[LaneKey, tuple[int, int]]:
         """The run's lanes, each with its number and how many items still wait."""
@@ -277,14 +283,9 @@ async def unfinished(database: Database, plan_digest: str, now: datetime) -> int
 
 async def last_whole(database: Database, account: str) -> tuple[datetime, bool] | None:
     """When the newest run over all targets of an account began, and whether it is finished."""
-    of_account = (
-        sa.select(run_lanes.c.run_id)
-        .join(lanes, lanes.c.id == run_lanes.c.lane_id)
-        .where(run_lanes.c.run_id == runs.c.id, lanes.c.account == account)
-    )
     query = (
         sa.select(runs.c.started_at, runs.c.status.not_in(("running", "interrupted")))
-        .where(runs.c.scope == "whole", of_account.exists())
+        .where(runs.c.scope == "whole", _has_lane(lanes.c.account == account))
         .order_by(runs.c.id.desc())
         .limit(1)
     )
@@ -299,13 +300,16 @@ async def unsealed(
     """Finished and abandoned runs without a digest, all of whose accounts are among those given.
 
     The caller holds the leases of `accounts` and works on the runs `keep`. Runs that began a day
-    before `now` are not resumed any more.
+    before `now` are not resumed any more. An account that nobody held for a day keeps no run of its
+    own from its seal that began before that: it was renamed, or is no longer configured, and has no
+    next holder.
     """
-    foreign = (
-        sa.select(run_lanes.c.run_id)
-        .join(lanes, lanes.c.id == run_lanes.c.lane_id)
-        .where(run_lanes.c.run_id == runs.c.id, lanes.c.account.not_in(list(accounts)))
+    held = sa.select(leases.c.name).where(
+        leases.c.account == lanes.c.account,
+        leases.c.expires > database.now(-RESUMABLE.total_seconds()),
     )
+    living = sa.or_(held.exists(), runs.c.started_at > now - RESUMABLE)
+    foreign = _has_lane(lanes.c.account.not_in(list(accounts)), living)
     past = sa.or_(
         runs.c.status.not_in(("running", "interrupted")),
         runs.c.planned_at.is_(None),
@@ -314,11 +318,17 @@ async def unsealed(
     )
     query = (
         sa.select(runs.c.id)
-        .where(runs.c.digest.is_(None), past, ~foreign.exists(), runs.c.id.not_in(keep))
+        .where(runs.c.digest.is_(None), past, ~foreign, runs.c.id.not_in(keep))
         .order_by(runs.c.id)
     )
     async with database.read() as connection:
         return list((await connection.execute(query)).scalars())
+
+
+def _has_lane(*such: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Whether a run has such a lane."""
+    query = sa.select(run_lanes.c.run_id).join(lanes, lanes.c.id == run_lanes.c.lane_id)
+    return query.where(run_lanes.c.run_id == runs.c.id, *such).exists()
 
 
 async def finish(

@@ -18,9 +18,10 @@ from collector.session import load_credentials
 from collector.simulator.faults import Faults
 from collector.simulator.server import Simulator, SimulatorOptions, running
 from collector.sources import Selection, Sources
-from collector.store import leases, schema
+from collector.store import leases, plan, schema
 from collector.store.engine import Database
 from collector.store.schema import observation_rows, runs
+from collector.store.verify import verify
 from collector.store.views import VIEWS
 
 KEYS = {"JDCLOUD_ACCESS_KEY": "simulator", "JDCLOUD_SECRET_KEY": "simulator"}
@@ -148,6 +149,45 @@ async def test_a_stopped_run_is_resumed(database_url: str, tmp_path: Path) -> No
         assert second.summary.run["id"] == first.summary.run["id"]
         asked = [n for (_, one), n in here.simulator.hits.items() if one in here.private()]
         assert asked == [1] * len(here.private())
+
+
+async def test_a_run_of_an_account_that_was_renamed_is_sealed(
+    database_url: str, tmp_path: Path
+) -> None:
+    """By whoever collects a day later; two at once are no harm."""
+    keys = {"old": "old", "new": "new", "third": "third"}
+    async with world(database_url, tmp_path, images=100, credentials=keys) as here:
+        stop = asyncio.Event()
+
+        async def watch(request: Any) -> None:
+            if here.simulator.requests["describeImage"] == 5:
+                stop.set()
+
+        here.simulator.intercept = watch
+        old = (await here.collect(accounts=("old",), stop=stop, rate_limit=100)).summary.run
+        assert (old["status"], old["digest"]) == ("interrupted", None)
+        here.simulator.intercept = None
+
+        async def ended() -> tuple[Any, ...]:
+            columns = (runs.c.status, runs.c.finished_at, runs.c.digest)
+            (row,) = await here.rows(select(*columns).where(runs.c.id == old["id"]))
+            return tuple(row.values())
+
+        await here.collect(accounts=("new",))
+        assert await ended() == ("interrupted", old["finished_at"], None)
+        async with here.database.write() as connection:
+            days_ago = here.database.now(-2 * plan.RESUMABLE.total_seconds())
+            for table, theirs, column in (
+                (runs, runs.c.id == old["id"], "started_at"),
+                (schema.leases, schema.leases.c.account == "old", "expires"),
+            ):
+                await connection.execute(update(table).where(theirs).values({column: days_ago}))
+        await asyncio.gather(here.collect(accounts=("new",)), here.collect(accounts=("third",)))
+        status, finished_at, digest = await ended()
+        assert (status, finished_at) == ("interrupted", old["finished_at"])
+        assert digest is not None
+    async with Database(database_url, read_only=True) as database:
+        assert [finding async for finding in verify(database)] == []
 
 
 async def steal(database: Database) -> None:

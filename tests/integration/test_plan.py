@@ -13,7 +13,7 @@ from collector.models import Item, LaneKey, Members, Outcome, Result
 from collector.normalize import normalize
 from collector.store import ledger, plan, schema
 from collector.store.engine import Database
-from collector.store.leases import Leases
+from collector.store.leases import Leases, void
 from collector.store.plan import CHUNK, PAGE, RESUMABLE, Opening, Plan
 from collector.store.schema import images, observation_rows, run_lanes, runs
 from collector.store.views import VIEWS
@@ -306,6 +306,37 @@ async def test_who_may_seal_which_run(database: Database) -> None:
         await plan.finish(database, run_id, now, interrupted=True)
         await ledger.seal(database, run_id)
     assert await mine() == []
+
+
+async def test_a_run_of_an_account_that_nobody_holds_any_more(database: Database) -> None:
+    """Renamed or no longer configured, it has no next holder: whoever comes a day later may."""
+    lost = Leases(database, {"default": "ak:default", "other": "ak:other"})
+    await lost.take_all()
+    both = {NORTH: ["img-1"], OTHER: ["img-1"]}
+    run_id = (await opened_with(database, lost, both)).run_id
+    late = await Plan.open(database, lost, OPENING, START, [OTHER])
+    lease, day = schema.leases.c, RESUMABLE.total_seconds()
+
+    async def mine(ago_s: float, at: datetime = START + RESUMABLE) -> list[int]:
+        async with database.write() as connection:
+            old = update(schema.leases).where(lease.account == "other")
+            await connection.execute(old.values(expires=database.now(-ago_s)))
+        return await plan.unsealed(database, ["default"], at, keep=())
+
+    assert await mine(day + 60) == [run_id, late.run_id]
+    assert await mine(day + 60, START + RESUMABLE - timedelta(seconds=1)) == []
+    assert await mine(day - 60) == []  # a short night, and it may come back
+
+    await void(database, RESUMABLE)
+    await late.add(OTHER, ["img-2"], START)
+    await void(database, RESUMABLE / 2)
+    with pytest.raises(LeaseLostError):
+        await late.add(OTHER, ["img-3"], START)
+    async with database.read() as connection:
+        query = select(lease.account, lease.token).order_by(lease.account)
+        assert [tuple(row) for row in await connection.execute(query)] == [
+            *(("default", 1), ("other", 2))
+        ]
 
 
 OPENING_REST = [getattr(OPENING, name) for name in Opening.__slots__ if name != "trigger"]
