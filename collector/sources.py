@@ -32,7 +32,7 @@ from collector.settings import Api, Settings, Source
 from collector.store.writes import Tally
 from collector.text import os_reason
 
-__all__ = ["IdsFile", "ListingError", "Selection", "Sources", "list_ids"]
+__all__ = ["IdsFile", "ListingError", "Selection", "Sources", "list_ids", "plan_digest"]
 
 CHUNK: Final = 5_000
 """Ids that are read from a file before they are handed on."""
@@ -126,6 +126,11 @@ class IdsFile:
             yield LaneKey(self.account, region), chunk
 
 
+def plan_digest(parts: Sequence[object]) -> str:
+    """SHA-256 of what tells one plan from others."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
 @dataclass(slots=True)
 class Sources:
     """The effective sources of a run, checked, after narrowing."""
@@ -160,7 +165,7 @@ class Sources:
         parts += [["images", str(key), *sorted(set(i))] for key, i in sorted(self.images.items())]
         parts += [["file", *file] for file in files]
         parts += [["discover", str(key), *sorted(s)] for key, s in sorted(self.discover.items())]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return plan_digest(parts)
 
     @classmethod
     @contextmanager

@@ -4,14 +4,12 @@ The rules of the runs are those of the public contract. Queue items go before sc
 """
 
 import asyncio
-import json
 import random
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from hashlib import sha256
 from math import ceil
 from typing import Final
 
@@ -31,7 +29,7 @@ from collector.run import (
     work,
 )
 from collector.session import Session
-from collector.sources import Selection, Sources
+from collector.sources import Selection, Sources, plan_digest
 from collector.store import plan
 from collector.store.leases import Holder
 from collector.store.plan import Plan
@@ -205,12 +203,9 @@ class _QueueRun:
 
     async def go(self, keys: Sequence[LaneKey]) -> None:
         worker, session, name = self._worker, self._session, self._account.name
-        content = ["queue", name, ["members", session.settings.api.members]]
-        plan_digest = sha256(json.dumps(content).encode()).hexdigest()
+        wanted = plan_digest(["queue", name, ["members", session.settings.api.members]])
         async with session.opening:
-            self._plan = await session.open_run(
-                "queue", plan_digest, keys, whole=False, account=name
-            )
+            self._plan = await session.open_run("queue", wanted, keys, whole=False, account=name)
         run_id = self._plan.run_id
         with log.bound(run_id=run_id):
             await drain_on_stop(session.stop, self._feed_lanes(keys), DRAIN_S)
