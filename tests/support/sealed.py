@@ -26,7 +26,11 @@ def _answers() -> list[dict[LaneKey, dict[str, Any]]]:
     first = {
         NORTH: {**plain, "img-never": Outcome.DENIED, "img-404": Outcome.NOT_FOUND},
         EAST: {f"img-e{n}": image(f"img-e{n}", name="é\n\x00位😀") for n in range(3)},
-        OTHER: {**other, "img-0": shared(other["img-0"], "a", "b")},
+        OTHER: {
+            **other,
+            "img-0": shared(other["img-0"], "a", "b"),
+            "img-1": shared(other["img-1"], "a"),
+        },
     }
     second = {
         NORTH: {**plain, "img-1": image("img-1", uefiSupport=True), "img-2": Outcome.NOT_FOUND},

@@ -361,6 +361,14 @@ NAMED = [
         ),
     ),
     (
+        "UPDATE member_versions SET valid_to = '2026-02-01 00:00:00.000000' WHERE valid_to IS NULL",
+        Finding(
+            "members",
+            "other/cn-north-1/img-1 from 2026-01-01 01:00:00.016000",
+            "valid_to and closed_run_id contradict each other",
+        ),
+    ),
+    (
         "UPDATE observation_rows SET request_id = CAST(request_id AS BLOB) WHERE run_id = 2",
         Finding(
             "observations",
