@@ -291,10 +291,10 @@ async def _pages(
     """List one source.
 
     Raises:
-        ListingError: a page could not be read, or the pages are fewer than the API counts.
+        ListingError: a page could not be read or came twice, or the API counts other than it lists.
         AbandonedError: the lane was closed.
     """
-    listed = 0
+    listed, before = 0, None
     for page in count(1):
         call = list_images(lane.key.region, source, page)
         reply = (await account.request(lane, call, tally)).reply
@@ -308,12 +308,14 @@ async def _pages(
             raise ListingError("an answer without a list")
         ids = [image.get("imageId") if isinstance(image, dict) else None for image in images]
         good = [found for found in ids if isinstance(found, str) and not id_problem(found)]
-        listed += len(ids)
+        if ids and ids == before:  # else what is not listed would pass for counted
+            raise ListingError(f"page {page} is page {page - 1} again")
+        listed, before = listed + len(ids), ids
         if good:
             yield good
         if len(good) < len(ids):
             raise ListingError("an image without a usable id")
-        if listed >= total:
+        if len(ids) <= total <= listed:
             return
-        if not ids:
+        if not ids or len(ids) > total:
             raise ListingError(f"{listed} images were listed where the API counts {total}")

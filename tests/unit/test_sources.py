@@ -360,6 +360,14 @@ def test_a_listing_is_read_to_its_end(count: int, source: Source) -> None:
         (lambda *_: found({"totalCount": 3}), "an answer without a list", 0),
         (lambda *_: found({"images": {}, "totalCount": 0}), "an answer without a list", 0),
         (paged([f"i{n}" for n in range(150)], 200), "150 images were listed where the API", 150),
+        (paged([f"i{n}" for n in range(100)], 0), "100 images were listed where the API", 100),
+        (
+            lambda *_: found(
+                {"images": [{"imageId": f"i{n}"} for n in range(100)], "totalCount": 250}
+            ),
+            "page 2 is page 1 again",
+            100,
+        ),
         (paged(["good", "bad id"]), "an image without a usable id", 1),
         (
             lambda *_: found({"images": [None, {"imageId": 5}, {}], "totalCount": 3}),
