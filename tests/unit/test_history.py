@@ -106,6 +106,18 @@ def test_a_later_failure_stays_the_last_attempt(outcome: Outcome) -> None:
     assert (state.failing_since, state.last_checked_at) == (since, 5 if outcome.is_reading else 1)
 
 
+def test_of_one_moment_the_reading_counts() -> None:
+    """Whichever of two runs tells its answer first, what failed in the same moment is past."""
+    failed, read = (Outcome.TIMEOUT, 7, None), (Outcome.PRESENT, 7, "b")
+    states = []
+    for order in ((failed, read), (read, failed)):
+        state = seen("a")
+        for answer in order:
+            state = follow(state, *answer).state
+        states.append(state)
+    assert states == [follow(seen("a"), *read).state] * 2
+
+
 @pytest.mark.parametrize("outcome", Outcome)
 @pytest.mark.parametrize("at", [1, 2])
 def test_an_old_answer_is_an_observation_only(outcome: Outcome, at: int) -> None:
