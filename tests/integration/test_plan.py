@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -353,6 +354,47 @@ async def test_a_finished_run_keeps_its_end(
     later = START + timedelta(days=1)
     assert await plan.finish(database, opened.run_id, later, interrupted=True) == status
     assert await row_of(database, opened.run_id) == before
+
+
+async def test_which_run_of_an_account_was_the_last_whole_one(database: Database) -> None:
+    """The newest over all targets that has a lane of the account; the schedule counts from it."""
+    leases = Leases(database, {"default": "ak:default", "other": "ak:other"})
+    await leases.take_all()
+    narrowed = replace(OPENING, scope="narrowed")
+    later = START + timedelta(hours=1)
+
+    async def last(account: str = "default") -> tuple[datetime, bool] | None:
+        return await plan.last_whole(database, account)
+
+    await Plan.open(database, leases, narrowed, START, [NORTH])
+    assert await last() is None
+    first = await Plan.open(database, leases, OPENING, START, [NORTH, EAST])
+    assert (await last(), await last("other")) == ((START, False), None)
+    await plan.finish(database, first.run_id, later, interrupted=True)
+    assert await last() == (START, False)
+    await first.resume()
+    await plan.finish(database, first.run_id, later)
+    assert await last() == (START, True)
+    await Plan.open(database, leases, OPENING, later, [NORTH, OTHER])
+    assert (await last(), await last("other")) == ((later, False), (later, False))
+    await Plan.open(database, leases, narrowed, later, [NORTH])
+    await Plan.open(database, leases, OPENING, later + timedelta(hours=1), [OTHER])
+    assert await last() == (later, False)
+
+
+async def test_planned_ids_are_items_in_the_order_that_was_asked_for(database: Database) -> None:
+    """Each with the key of its own account's and region's image."""
+    leases = Leases(database, {"default": "ak:default", "other": "ak:other"})
+    await leases.take_all()
+    ids = ["img-2", "img-3", "img-1"]
+    planned = {OTHER: ids, EAST: ids, NORTH: ["img-1", "img-2", "img-3", "img-4"]}
+    opened = await opened_with(database, leases, planned)
+    lanes = await opened.lanes()
+    for key in planned:
+        number, _ = lanes[key]
+        of = {item.image_id: item for item in await waiting(opened, number)}
+        assert await opened.items(key, ids) == [of[image_id] for image_id in ids]
+    assert await opened.items(NORTH, []) == []
 
 
 async def test_a_sealed_run_stays_as_it_is(database: Database, leases: Leases) -> None:
