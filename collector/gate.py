@@ -123,11 +123,9 @@ class Gate:
 
     def wait_s(self) -> float:
         """Return the seconds until the gate opens, 0.0 when it is open; infinite: see `_Window`."""
-        longest = 0.0
+        longest = max(0.0, self.not_before - time.monotonic())
         for window in self._windows:
             longest = max(longest, window.wait_s())
-        if self.not_before != -inf:
-            longest = max(longest, self.not_before - time.monotonic())
         return longest
 
     async def take(self) -> None:
@@ -221,9 +219,8 @@ class LaneGate(Gate):
 
     @override
     def set_rate(self, rate: float) -> None:
-        raised = rate > self.rate
         super().set_rate(rate)
-        if raised and self.waiters:
+        if self.waiters:  # their turn may be sooner now
             self._wake()
 
 

@@ -763,6 +763,14 @@ def test_a_limit_that_rises_is_found(limiter: type[Limiter], triple_at: float):
     assert most([at for at, allowed in answers if allowed and at > triple_at]) >= 40
 
 
+def test_a_lane_keeps_its_rate_unless_it_is_adaptive():
+    """Who does not ask for an adaptive rate has the one that was configured, whatever comes."""
+    lane = Dispatcher(0).lane(key("a"), 10)
+    lane.accepted()
+    lane.throttled(time.monotonic())
+    assert lane.rate == 10
+
+
 def test_a_right_rate_is_not_touched():
     """Against an endpoint that allows all, an adaptive lane does all that another does."""
     answers = meet(SlidingLimiter(250), 20.0, latency_s=0.05)
