@@ -20,7 +20,7 @@ from collector.errors import ConfigurationError
 from collector.settings import ProblemError, Settings, Table, check_database
 from collector.text import nearest, os_reason, printable, shown
 
-__all__ = ["checked_url", "database_url", "distinct_keys", "load"]
+__all__ = ["checked_url", "database_url", "distinct_keys", "found", "load"]
 
 PLACES: Final = (Path("collector.toml"), Path("/etc/collector/collector.toml"))
 """Where the file is looked for when neither `--config` nor `$COLLECTOR_CONFIG` names it."""
@@ -99,13 +99,24 @@ def distinct_keys(pairs: Iterable[tuple[str, str]]) -> None:
 def _find(path: Path | None, env: Mapping[str, str]) -> Path:
     if named := path or env.get("COLLECTOR_CONFIG"):
         return Path(named)
-    found = next((place for place in PLACES if place.exists()), None)
-    if found is None:
+    if (place := found()) is None:
         raise ConfigurationError(
             f"no configuration: looked for {', '.join(map(str, PLACES))}; name one by --config or "
             "COLLECTOR_CONFIG, or write one by `collector init`"
         )
-    return found
+    return place
+
+
+def found() -> Path | None:
+    """The one of `PLACES` that is read where none is named."""
+    return next((place for place in PLACES if _is_there(place)), None)
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        return place.exists()
+    except PermissionError:  # root's home, where `runuser` leaves a service's user
+        return place.is_absolute()  # reading it then says why not
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def rule_parameters(config_path: Path | None, database: str | None = None) -> Ma
     env = os.environ
     named = config_path is not None or env.get("COLLECTOR_CONFIG")
     needless = database is not None or env.get("COLLECTOR_DATABASE__URL")
-    if not named and (needless or not any(place.exists() for place in config.PLACES)):
+    if not named and (needless or config.found() is None):
         config_path = Path(os.devnull)
     return parameters(config.load(config_path, env=env).audit)
 

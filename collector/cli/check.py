@@ -128,7 +128,7 @@ async def _database(database: "Database") -> tuple[Finding, bool]:
     from collector.store import migrate  # noqa: PLC0415
 
     path = database.path
-    if path is not None and not path.exists():
+    if path is not None and not database.exists:
         message = f"{database}: absent, the first run creates it"
         if os.access(path.parent, os.W_OK):
             return Finding("database", "ok", message), False

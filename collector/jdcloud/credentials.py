@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from configparser import ConfigParser
 from configparser import Error as IniError
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -106,8 +107,9 @@ def _from_jdc(profile: str, env: Mapping[str, str]) -> Credentials:
         raise ConfigurationError("credentials jdc: HOME is not set; use env or file: instead")
     folder = Path(home, ".jdc")
     current = folder / "current"
-    if not profile and current.exists():
-        profile = _read(current).strip()
+    with suppress(PermissionError):  # to read `config` says the same
+        if not profile and current.exists():
+            profile = _read(current).strip()
     profile = profile or "default"
     # Interpolation is off because a secret may hold a percent sign.
     parser = ConfigParser(interpolation=None)

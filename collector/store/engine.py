@@ -227,8 +227,18 @@ class Database:
         """
         await self.engine.dispose()
         path = self.path
-        if path is not None and not self.read_only and path.exists():
+        if path is not None and not self.read_only and self.exists:
             await asyncio.to_thread(leave_wal, path)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the file of a SQLite database is there; of any other, whatever it is: True.
+
+        Raises:
+            UnavailableError: its directory may not be entered.
+        """
+        with self.explained():
+            return self.path is None or self.path.exists()
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -109,8 +109,7 @@ async def require_head(database: Database) -> None:
 
 def require_file(database: Database) -> None:
     """Raise `UnavailableError` when a SQLite database's file is not there."""
-    path = database.path
-    if path is not None and not path.exists():
+    if not database.exists:
         raise UnavailableError(f"database {database}: there is no such file")
 
 

@@ -1,11 +1,14 @@
 """A database that refuses is told in one line, as what it is, whatever its driver calls it."""
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from errno import EACCES
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiosqlite import Connection
@@ -173,6 +176,21 @@ def test_a_file_that_cannot_be_opened_and_a_late_thread(
         thread.join(30)
         assert not thread.is_alive()
     assert told == []
+
+
+@pytest.mark.parametrize("ask", [migrate.upgrade, migrate.require_head, migrate.create_if_empty])
+async def test_a_directory_that_may_not_be_entered(
+    ask: Callable[[Database], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An auditor who may not enter the database's directory is told so: 69, and no bug."""
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(EACCES, os.strerror(EACCES), str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(UnavailableError, match=r"closed/x\.db: Permission denied"):
+        async with Database(f"sqlite:///{tmp_path}/closed/x.db") as database:
+            await ask(database)
 
 
 async def test_a_file_that_is_no_database(tmp_path: Path) -> None:

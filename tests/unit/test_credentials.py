@@ -3,6 +3,7 @@
 import os
 import struct
 from collections.abc import Mapping
+from errno import EACCES
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,16 @@ def test_jdc_profiles(tmp_path: Path) -> None:
     private(tmp_path / ".jdc" / "current", "work\n")
     assert load("jdc:", base=tmp_path, env=env) == Credentials("A2", "S2")
     assert "has no profile 'play'; profiles: default, work" in refused("jdc:play", tmp_path, env)
+
+
+def test_a_home_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's `~/.jdc`, as `runuser` leaves HOME, is one line that names the file."""
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(EACCES, os.strerror(EACCES), str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert ".jdc/config: cannot be read" in refused("jdc:", tmp_path, {"HOME": str(tmp_path)})
 
 
 @pytest.mark.parametrize(
