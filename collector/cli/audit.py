@@ -62,7 +62,7 @@ def list_rules(config_path: Path | None, *, as_json: bool) -> int:
 @config_option
 @click.argument("rule_id", metavar="RULE")
 def print_sql(config_path: Path | None, rule_id: str) -> int:
-    """Print a rule's SQL, parameters filled in, as sqlite3, psql and mariadb run it."""
+    """Print a rule's SQL. Parameters are filled in; sqlite3, psql and mariadb run it."""
     from collector.audit.runner import portable_sql  # noqa: PLC0415 - slow to import
 
     (rule,) = choose((rule_id,))

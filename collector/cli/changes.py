@@ -22,8 +22,10 @@ __all__ = ["command"]
 @click.command()
 @config_option
 @database_option
-@click.option("--since", type=when, metavar="T", help="From this on; 24 hours before --until.")
-@click.option("--until", type=when, metavar="T", help="Before this; now.")
+@click.option(
+    "--since", type=when, metavar="T", help="From this on; by default 24 hours before --until."
+)
+@click.option("--until", type=when, metavar="T", help="Before this; by default now.")
 @json_option
 def command(
     config_path: Path | None,

@@ -37,7 +37,7 @@ def command() -> None:
 @database_option
 @click.argument("revision", default="head")
 def upgrade(config_path: Path | None, database: str | None, revision: str) -> int:
-    """Migrate up, by default to this program's revision; creates an absent database."""
+    """Migrate up, by default to this program's revision. An absent database is created."""
     url = database_of(config_path, database)
     return runtime.run(lambda _: _migrate(url, revision, up=True))
 
@@ -47,7 +47,7 @@ def upgrade(config_path: Path | None, database: str | None, revision: str) -> in
 @database_option
 @click.argument("revision")
 def downgrade(config_path: Path | None, database: str | None, revision: str) -> int:
-    """Migrate down; `base` drops every table with all that was collected."""
+    """Migrate down. `base` drops every table with all that was collected."""
     url = database_of(config_path, database)
     return runtime.run(lambda _: _migrate(url, revision, up=False))
 
@@ -70,7 +70,7 @@ async def _migrate(url: str, revision: str, *, up: bool) -> int:
 @database_option
 @json_option
 def status(config_path: Path | None, database: str | None, *, as_json: bool) -> int:
-    """Show revision, head and drift; the exit code is 78 unless at head without drift."""
+    """Show revision, head and drift. The exit code is 78 unless at head without drift."""
     url = database_of(config_path, database)
     return runtime.run(lambda _: _status(url, as_json=as_json))
 
@@ -130,7 +130,7 @@ def sql(config_path: Path | None, database: str | None, dialect: str | None) -> 
 def prune(
     config_path: Path | None, database: str | None, older_than: timedelta | None, *, as_json: bool
 ) -> int:
-    """Delete old runs' observations; runs, coverage, digests and versions stay.
+    """Delete old runs' observations. Runs, coverage, digests and versions stay.
 
     Only sealed runs whose rows are what was sealed are pruned; others are named, and the exit code
     is 1.
@@ -168,7 +168,7 @@ async def _prune(url: str, before: datetime, *, as_json: bool) -> int:
 @click.option("--to", "target", metavar="URL", required=True, help="An empty or absent database.")
 @json_option
 def copy(config_path: Path | None, database: str | None, target: str, *, as_json: bool) -> int:
-    """Copy everything into an empty database of any kind; every id and digest is kept.
+    """Copy everything into an empty database of any kind. Every id and digest is kept.
 
     Stop what writes first: a held account is refused. The copy is verified before it counts.
     """

@@ -21,8 +21,6 @@ from collector.text import counted, printable
 
 __all__ = ["command"]
 
-account_option = click.option("--account", metavar="A", help="The account; needless with one.")
-
 
 @click.group()
 def command() -> None:
@@ -31,7 +29,9 @@ def command() -> None:
 
 @command.command()
 @config_option
-@account_option
+@click.option(
+    "--account", metavar="A", help="Whose they are; may be left out when there is one account."
+)
 @click.option("--ids-file", metavar="FILE|-", help="Add these: REGION/ID a line.")
 @click.argument("images", metavar="[REGION/ID]...", nargs=-1)
 @json_option
@@ -43,7 +43,7 @@ def add(
     *,
     as_json: bool,
 ) -> int:
-    """Add images; those that wait already are not doubled."""
+    """Add images. Those that wait already are not doubled."""
     settings = settings_of(config_path)
     if not images and ids_file is None:
         raise UsageError("give REGION/ID or --ids-file")
@@ -81,7 +81,7 @@ async def _add(settings: Settings, sources: Sources, stop: runtime.Stop, *, as_j
 @config_option
 @json_option
 def status(config_path: Path | None, *, as_json: bool) -> None:
-    """Show what waits, is in flight and failed, and who holds each account."""
+    """Show what waits, is in flight or failed. Who holds an account is told too."""
     asyncio.run(_status(settings_of(config_path), as_json=as_json))
 
 
@@ -100,7 +100,8 @@ async def _status(settings: Settings, *, as_json: bool) -> None:
         found = [{"account": one.account, "holder": one.holder} for one in held]
         click.echo(json.dumps({"lanes": [asdict(lane) for lane in lanes], "holders": found}))
         return
-    names = ("account", "region", "ready", "delayed", "in flight", "failed", "oldest", "in flight")
+    counted_as = ("ready", "delayed", "in flight", "failed")
+    names = ("account", "region", *counted_as, "oldest waiting", "oldest in flight")
     lines: list[tuple[str, ...]] = [names]
     for lane in lanes:
         counts = (lane.ready, lane.delayed, lane.in_flight, lane.failed)
@@ -145,7 +146,7 @@ def _line(letter: Mapping[str, Any]) -> str:
 
 @command.command()
 @config_option
-@account_option
+@click.option("--account", metavar="A", help="Only this account's.")
 @click.option("--all", "everything", is_flag=True, help="Retry every dead letter.")
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @json_option
@@ -157,7 +158,7 @@ def retry(
     everything: bool,
     as_json: bool,
 ) -> int:
-    """Take dead letters back into the queue: ID is an image id, or REGION/ID."""
+    """Take dead letters back into the queue. ID is an image id, or REGION/ID."""
     settings = settings_of(config_path)
     if everything == bool(ids):
         raise UsageError("give either --all or the ids to retry")

@@ -41,6 +41,7 @@ def test_what_is_added_waits_once(site: Site) -> None:
     assert site.run("queue", "add", "cn-north-1/a", "cn-north-1/a", "cn-north-1/c").out == told
     shown = site.run("queue", "status").out.splitlines()
     assert shown[0].startswith("account  region")
+    assert shown[0].endswith("failed  oldest waiting  oldest in flight")
     assert [line.split()[:6] for line in shown[1:]] == [
         ["default", "cn-east-1", "1", "0", "0", "0"],
         ["default", "cn-north-1", "2", "0", "0", "0"],
