@@ -62,8 +62,8 @@ def cook(title, folder, **replaced):
 
 
 WRITTEN = {
-    "psql": "postgresql://auditor@db.example/collector",
-    "mariadb": "--host=db.example --user=auditor --table collector",
+    "psql": "postgresql://collector_auditor@db.example/collector",
+    "mariadb": "--host=db.example --user=collector_auditor --table collector",
 }
 """What the recipes call their servers."""
 
