@@ -39,7 +39,7 @@ def command() -> None:
 def upgrade(config_path: Path | None, database: str | None, revision: str) -> int:
     """Migrate up, by default to this program's revision. An absent database is created."""
     url = database_of(config_path, database)
-    return runtime.run(lambda _: _migrate(url, revision, up=True))
+    return runtime.run(lambda stop: _migrate(stop, url, revision, up=True))
 
 
 @command.command()
@@ -49,20 +49,24 @@ def upgrade(config_path: Path | None, database: str | None, revision: str) -> in
 def downgrade(config_path: Path | None, database: str | None, revision: str) -> int:
     """Migrate down. `base` drops every table with all that was collected."""
     url = database_of(config_path, database)
-    return runtime.run(lambda _: _migrate(url, revision, up=False))
+    return runtime.run(lambda stop: _migrate(stop, url, revision, up=False))
 
 
-async def _migrate(url: str, revision: str, *, up: bool) -> int:
+async def _migrate(stop: runtime.Stop, url: str, revision: str, *, up: bool) -> int:
     if not revision:
         raise UsageError("REVISION: found ''; allowed: a revision, head or base")
     from collector.store import migrate  # noqa: PLC0415 - slow to import
     from collector.store.engine import Database  # noqa: PLC0415
 
-    async with Database(url) as database:
+    async def work() -> int:
         await (migrate.upgrade if up else migrate.downgrade)(database, revision)
         found = await migrate.revision_of(database)
         click.echo(f"database {database} is {f'at revision {found}' if found else 'empty'}")
-    return Exit.OK
+        return Exit.OK
+
+    async with Database(url) as database:
+        # MariaDB commits each statement by itself: cut off, the migration would be half done.
+        return await (work() if database.kind == "mysql" else unless_stopped(stop, work()))
 
 
 @command.command()

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import shlex
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
 from collector.cli.main import main
 from collector.store.engine import Database
@@ -162,6 +164,37 @@ def test_upgrade_and_downgrade(kind: str, new_database: Callable[..., str], run:
         found, output, error = run("db", words[0], "--database", url, *words[1:])
         assert (found, said in output) == (code, True), (words, output, error)
         assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mysql"])
+@pytest.mark.parametrize("way", ["upgrade", "downgrade"])
+def test_a_signal_in_the_midst_of_a_migration(
+    kind: str, way: str, new_database: Callable[..., str], run: Run
+) -> None:
+    """It is as if nothing had been done; where that is not possible, all of it is done."""
+    url, begin = new_database(kind, migrated=way == "downgrade"), "CREATE TABLE"
+    words = ("upgrade", "--database", url)
+    if way == "downgrade":
+        words, begin = ("downgrade", "--database", url, "base"), "DROP TABLE"
+    told: list[str] = []
+
+    def signalled(*arguments: Any) -> None:
+        if arguments[2].lstrip().startswith(begin) and not told:
+            told.append(arguments[2])
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    event.listen(Engine, "before_cursor_execute", signalled)
+    try:
+        code, output, error = run("db", *words)
+    finally:
+        event.remove(Engine, "before_cursor_execute", signalled)
+    assert told
+    assert (code, error) == (0 if kind == "mysql" else 143, "")
+    assert bool(output) == (kind == "mysql")
+    at_head = (way == "upgrade") == (kind == "mysql")
+    assert run("db", "status", "--database", url)[0] == (0 if at_head else 78)
+    assert run("db", "upgrade", "--database", url)[0] == 0
+    assert run("db", "status", "--database", url)[0] == 0
 
 
 @pytest.mark.parametrize(
