@@ -15,6 +15,7 @@ from aiosqlite import Connection
 from sqlalchemy import event, make_url, text
 
 from collector.cli import db
+from collector.cli.runtime import Stop
 from collector.errors import ConfigurationError, UnavailableError
 from collector.store import engine, migrate
 from collector.store.engine import Database
@@ -85,7 +86,7 @@ async def test_a_server_that_never_said_anything(ask: str, monkeypatch: pytest.M
         if ask == "status":
             asked = db._status(url, as_json=True)
         else:
-            asked = db._migrate(url, "0001", up=ask == "upgrade")
+            asked = db._migrate(Stop(), url, "0001", up=ask == "upgrade")
         with pytest.raises(UnavailableError, match=r"no answer in 0\.2 s"):
             await asked
         for writer in taken:
