@@ -19,7 +19,7 @@ from collector.cli.options import (
 )
 from collector.cli.reading import at_head, unless_stopped
 from collector.cli.verify import progress_line
-from collector.errors import Exit, UsageError
+from collector.errors import Exit, SchemaError, UsageError
 from collector.text import passwords_of, printable
 
 __all__ = ["command"]
@@ -83,12 +83,17 @@ async def _status(url: str, *, as_json: bool) -> int:
     from collector.store import migrate  # noqa: PLC0415 - slow to import
     from collector.store.engine import Database  # noqa: PLC0415
 
-    drift: list[str] = []
+    drift, why = list[str](), "the database is not what this program made"
     async with Database(url, read_only=True) as database:
         migrate.require_file(database)
         revision = await migrate.revision_of(database)
         if revision == migrate.head():
             drift = await migrate.drift(database)
+        else:
+            try:
+                await migrate.require_head(database)
+            except SchemaError as error:
+                why = str(error)
     good = revision == migrate.head() and not drift
     document = {"revision": revision, "head": migrate.head(), "drift": drift, "ok": good}
     if as_json:
@@ -98,8 +103,7 @@ async def _status(url: str, *, as_json: bool) -> int:
         for line in drift:
             click.echo(printable(f"drift: {line}"))
         if not good:
-            what = "is not what this program made" if drift else "needs `collector db upgrade`"
-            click.echo(f"the database {what}")
+            click.echo(why)
     return Exit.OK if good else Exit.CONFIGURATION
 
 

@@ -89,7 +89,11 @@ async def _judge(database: Database, connection: AsyncConnection, revision: str 
             f"database {database} is at revision {revision}, older than this program's {head()}; "
             "`collector db upgrade` migrates it"
         )
-    raise SchemaError(
+    raise _newer(database, revision)
+
+
+def _newer(database: Database, revision: str) -> SchemaError:
+    return SchemaError(
         f"database {database} is at revision {revision}, which this program (head {head()}) does "
         "not know: it is newer; upgrade the program, or `collector db downgrade` with the newer one"
     )
@@ -215,7 +219,9 @@ async def _migrate(database: Database, run: Callable[["Config"], None]) -> None:
             connection = await plain.execution_options(collector_write=True)
             await _lock(database, connection)
             try:
-                await _current(connection)
+                found = await _current(connection)
+                if found is not None and found not in _revisions():
+                    raise _newer(database, found)
                 with _refusal():
                     await connection.run_sync(migrate)
                 await connection.commit()
@@ -230,7 +236,8 @@ def _refusal() -> Iterator[None]:
     try:
         yield
     except CommandError as error:
-        raise UsageError(f"{error}") from error
+        allowed = ", ".join(_revisions())
+        raise UsageError(f"REVISION: {error}; allowed: base, {allowed}, head") from error
 
 
 async def _lock(database: Database, connection: AsyncConnection) -> None:

@@ -144,7 +144,25 @@ def test_status(new_database: Callable[..., str], database_url: str, run: Run) -
     Path(empty.removeprefix("sqlite:///")).touch()
     code, output, _ = run("db", "status", "--database", empty)
     assert code == 78
-    assert "needs `collector db upgrade`" in output
+    assert "`collector db upgrade` creates its tables" in output
+
+
+def test_a_newer_database_is_78_for_every_command(database_url: str, run: Run) -> None:
+    """Migrating it with this program is no way; the line says what is."""
+
+    async def newer() -> None:
+        async with Database(database_url) as database, database.write() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    asyncio.run(newer())
+    for words in (("upgrade",), ("downgrade", "base"), ("status",)):
+        code, output, error = run("db", words[0], "--database", database_url, *words[1:])
+        assert code == 78, words
+        assert "upgrade the program, or `collector db downgrade` with the newer one" in (
+            output if words == ("status",) else error
+        )
+    code, output, _ = run("db", "status", "--database", database_url, "--json")
+    assert (code, json.loads(output)["revision"]) == (78, "9999")
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mysql"])
@@ -164,6 +182,8 @@ def test_upgrade_and_downgrade(kind: str, new_database: Callable[..., str], run:
         found, output, error = run("db", words[0], "--database", url, *words[1:])
         assert (found, said in output) == (code, True), (words, output, error)
         assert "Traceback" not in error
+        if words == ("upgrade", "7777"):
+            assert "identified by '7777'; allowed: base, 0001, head" in error
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mysql"])
