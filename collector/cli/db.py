@@ -36,23 +36,27 @@ def command() -> None:
 @config_option
 @database_option
 @click.argument("revision", default="head")
-def upgrade(config_path: Path | None, database: str | None, revision: str) -> int:
+@json_option
+def upgrade(config_path: Path | None, database: str | None, revision: str, *, as_json: bool) -> int:
     """Migrate up, by default to this program's revision. An absent database is created."""
     url = database_of(config_path, database)
-    return runtime.run(lambda stop: _migrate(stop, url, revision, up=True))
+    return runtime.run(lambda stop: _migrate(stop, url, revision, up=True, as_json=as_json))
 
 
 @command.command()
 @config_option
 @database_option
 @click.argument("revision")
-def downgrade(config_path: Path | None, database: str | None, revision: str) -> int:
+@json_option
+def downgrade(
+    config_path: Path | None, database: str | None, revision: str, *, as_json: bool
+) -> int:
     """Migrate down. `base` drops every table with all that was collected."""
     url = database_of(config_path, database)
-    return runtime.run(lambda stop: _migrate(stop, url, revision, up=False))
+    return runtime.run(lambda stop: _migrate(stop, url, revision, up=False, as_json=as_json))
 
 
-async def _migrate(stop: runtime.Stop, url: str, revision: str, *, up: bool) -> int:
+async def _migrate(stop: runtime.Stop, url: str, revision: str, *, up: bool, as_json: bool) -> int:
     if not revision:
         raise UsageError("REVISION: found ''; allowed: a revision, head or base")
     from collector.store import migrate  # noqa: PLC0415 - slow to import
@@ -61,7 +65,8 @@ async def _migrate(stop: runtime.Stop, url: str, revision: str, *, up: bool) -> 
     async def work() -> int:
         await (migrate.upgrade if up else migrate.downgrade)(database, revision)
         found = await migrate.revision_of(database)
-        click.echo(f"database {database} is {f'at revision {found}' if found else 'empty'}")
+        told = f"database {database} is {f'at revision {found}' if found else 'empty'}"
+        click.echo(json.dumps({"revision": found}) if as_json else told)
         return Exit.OK
 
     async with Database(url) as database:

@@ -184,6 +184,9 @@ def test_upgrade_and_downgrade(kind: str, new_database: Callable[..., str], run:
         assert "Traceback" not in error
         if words == ("upgrade", "7777"):
             assert "identified by '7777'; allowed: base, 0001, head" in error
+    for words, revision in ((("upgrade",), "0001"), (("downgrade", "base"), None)):
+        code, output, _ = run("db", words[0], "--database", url, *words[1:], "--json")
+        assert (code, json.loads(output)) == (0, {"revision": revision})
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mysql"])
