@@ -15,6 +15,7 @@ import click
 
 from collector import log
 from collector.cli import runtime
+from collector.cli.options import unused_config_option
 from collector.errors import UsageError
 from collector.text import os_reason
 
@@ -65,6 +66,7 @@ discover = ["private"]
 
 
 @click.command()
+@unused_config_option
 @click.option(
     "--images", type=click.IntRange(1, 1_000_000), default=500, show_default=True, help="How many."
 )

@@ -21,6 +21,7 @@ __all__ = [
     "database_option",
     "json_option",
     "settings_of",
+    "unused_config_option",
     "when",
 ]
 
@@ -79,6 +80,13 @@ config_option: Final = click.option(
     metavar="PATH",
     help="The configuration; by default $COLLECTOR_CONFIG, ./collector.toml or "
     "/etc/collector/collector.toml.",
+)
+
+unused_config_option: Final = click.option(
+    "--config",
+    metavar="PATH",
+    expose_value=False,
+    help="Taken because every command takes it; nothing of it is used.",
 )
 
 database_option: Final = click.option(

@@ -7,12 +7,13 @@ import click
 
 from collector import log
 from collector.cli import runtime
-from collector.cli.options import Number
+from collector.cli.options import Number, unused_config_option
 
 __all__ = ["command"]
 
 
 @click.command()
+@unused_config_option
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),

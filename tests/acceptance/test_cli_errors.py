@@ -1,6 +1,7 @@
 """The installed command: its frame, `init`, and one line with the right exit code for a mistake."""
 
 import asyncio
+import importlib
 import json
 import logging
 import os
@@ -104,6 +105,19 @@ def test_help_lists_the_sixteen_commands_and_imports_none():
     loaded = set(done.stderr.split())
     assert not heavy & loaded
     assert not {f"collector.cli.{name}" for name in cli.COMMANDS} & loaded
+
+
+@pytest.mark.parametrize("name", [*cli.COMMANDS])
+def test_every_command_takes_a_configuration(name):
+    """Those too that use nothing of it."""
+
+    def leaves(command):
+        if not isinstance(command, click.Group):
+            return [command]
+        return [leaf for one in command.commands.values() for leaf in leaves(one)]
+
+    for leaf in leaves(importlib.import_module(f"collector.cli.{name}").command):
+        assert any("--config" in option.opts for option in leaf.params), leaf.name
 
 
 @pytest.mark.parametrize(
