@@ -49,7 +49,7 @@ def load(path: Path | None, *, env: Mapping[str, str]) -> Settings:
     problems += [f"{file}: {problem}" for problem in _cross_checks(raw)]
     if settings is None or problems:
         raise _all_at_once(problems)
-    settings._path = file  # noqa: SLF001 — set once, here
+    settings._path, settings._variables = file, variables  # noqa: SLF001 — set once, here
     return settings
 
 

@@ -331,6 +331,7 @@ class Settings(Table):
     )
     log: Log = Log()
     _path: Path = PrivateAttr(default=Path("collector.toml"))
+    _variables: dict[tuple[int | str, ...], str] = PrivateAttr(default={})
 
     @property
     def path(self) -> Path:
@@ -341,6 +342,10 @@ class Settings(Table):
     def base(self) -> Path:
         """The directory that relative paths of the file start from, absolute."""
         return self._path.absolute().parent
+
+    def where(self, *key: str) -> str:
+        """What says a key, for an error: the environment's variable, or the file and the key."""
+        return self._variables.get(key) or f"{self._path}: {'.'.join(key)}"
 
     @property
     def warnings(self) -> list[str]:

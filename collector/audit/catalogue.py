@@ -17,7 +17,7 @@ what is found, or that made the last attempt; NULL when its observations were pr
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -150,8 +150,14 @@ def choose(ids: Iterable[str]) -> list[Rule]:
     return [rule for rule in rules.values() if rule.id in wanted]
 
 
-def parameters(configured: Mapping[str, Values]) -> dict[str, dict[str, Value]]:
+def parameters(
+    configured: Mapping[str, Values], where: Callable[..., str] = lambda *key: ".".join(key)
+) -> dict[str, dict[str, Value]]:
     """Every rule's parameters, by its id: `[audit]` of the configuration over the defaults.
+
+    Args:
+        configured: the parameters that are given, by rule.
+        where: what an error calls a key, such as `Settings.where`.
 
     Raises:
         ConfigurationError: one line for each thing that is wrong.
@@ -163,15 +169,16 @@ def parameters(configured: Mapping[str, Values]) -> dict[str, dict[str, Value]]:
     problems = []
     for rule_id, given in configured.items():
         if rule_id not in rules:
-            problems.append(f"audit.{rule_id}: unknown rule; {nearest(rule_id, rules)}")
+            key = where("audit", rule_id, *list(given)[:1])
+            problems.append(f"{key}: unknown rule; {nearest(rule_id, rules)}")
             continue
         known = values[rule_id]
         for name, value in given.items():
-            where = f"audit.{rule_id}.{name}"
+            key = where("audit", rule_id, name)
             if name not in known:
-                problems.append(f"{where}: unknown parameter; {nearest(name, known)}")
+                problems.append(f"{key}: unknown parameter; {nearest(name, known)}")
             elif allowed := _refusal(known[name], value):
-                problems.append(f"{where}: found {shown(value)}; allowed: {allowed}")
+                problems.append(f"{key}: found {shown(value)}; allowed: {allowed}")
             else:
                 known[name] = value
     if problems:

@@ -167,7 +167,8 @@ def rule_parameters(config_path: Path | None, database: str | None = None) -> Ma
     needless = database is not None or env.get("COLLECTOR_DATABASE__URL")
     if not named and (needless or config.found() is None):
         config_path = Path(os.devnull)
-    return parameters(config.load(config_path, env=env).audit)
+    settings = config.load(config_path, env=env)
+    return parameters(settings.audit, settings.where)
 
 
 def _settings_line(values: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import click
 from typing_extensions import override
 
 from collector import config, log
+from collector.audit.catalogue import parameters
 from collector.settings import Settings, duration
 from collector.text import passwords_of, shown
 
@@ -108,6 +109,7 @@ def settings_of(config_path: Path | None, *, quiet: bool = False) -> Settings:
         ConfigurationError: when the configuration is wrong.
     """
     settings = config.load(config_path, env=os.environ)
+    parameters(settings.audit, settings.where)
     for secret in settings.secrets:
         log.redact(secret)
     log.configure(settings.log.format, "critical" if quiet else settings.log.level)

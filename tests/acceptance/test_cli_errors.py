@@ -375,6 +375,23 @@ def test_a_bad_configuration_is_told_a_line_a_mistake(command, capsys, tmp_path,
     ]
 
 
+def test_an_unknown_rule_is_refused_by_every_command(command, capsys, tmp_path, monkeypatch):
+    """Not only by the audit: exit 78, and the file or the variable is named."""
+    monkeypatch.chdir(tmp_path)
+    text = "[audit.old_images]\ndays = 1\n[audit.gone_image]\nday = 1\n"
+    (tmp_path / "collector.toml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("COLLECTOR_AUDIT__OLD_IMAGE__DAYS", '"x"')
+    lines = [
+        "collector: collector.toml: audit.old_images.days: unknown rule; did you mean old_image?",
+        "collector: collector.toml: audit.gone_image.day: unknown parameter; did you mean days?",
+        "collector: COLLECTOR_AUDIT__OLD_IMAGE__DAYS: found 'x'; allowed: a number from 0 to 36500",
+    ]
+    assert command(configured()) == 78
+    assert capsys.readouterr().err.splitlines() == lines
+    assert cli.main(["audit", "list"]) == 78
+    assert capsys.readouterr().err.splitlines() == lines
+
+
 def test_a_reading_command_runs_on_the_environment_alone(command, capsys, tmp_path, monkeypatch):
     """`COLLECTOR_DATABASE__URL` serves without a configuration."""
     monkeypatch.chdir(tmp_path)
