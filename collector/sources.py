@@ -207,7 +207,7 @@ class Sources:
             yield sources
 
     def _configure(self, settings: Settings, selection: Selection) -> None:
-        for target in settings.targets:
+        for index, target in enumerate(settings.targets):
             if selection.accounts and target.account not in selection.accounts:
                 continue
             if selection.regions and target.region not in selection.regions:
@@ -216,7 +216,8 @@ class Sources:
             if target.images:
                 self.images.setdefault(key, []).extend(target.images)
             if target.ids_file:
-                path, name = Path(target.ids_file), target.ids_file
+                path = Path(target.ids_file)
+                name = f"{settings.path}: targets[{index}].ids_file: {path}"
                 self.files.append(
                     IdsFile.read(path, name, target.account, target.region, ConfigurationError)
                 )

@@ -204,8 +204,10 @@ def test_a_wrong_configured_file_is_a_configuration_error(
     settings = load(tmp_path)
     with pytest.raises(ConfigurationError) as caught, Sources.of(settings, Selection()):
         pass
-    assert text in str(caught.value)
-    assert len(str(caught.value)) < 400
+    key, _, rest = str(caught.value).partition(".ids_file: ")
+    assert key.endswith("collector.toml: targets[0]")
+    assert text in rest
+    assert len(rest) < 400
 
 
 def test_a_configuration_without_targets_is_refused(tmp_path: Path) -> None:
