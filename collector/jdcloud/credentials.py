@@ -157,9 +157,9 @@ def _from_file(pattern: str, base: Path, env: Mapping[str, str]) -> Credentials:
             f"{path}: is not TOML {where[0] if where else ''}".rstrip()
         ) from None
     if unknown := sorted(set(found) - set(_KEYS)):
-        raise ConfigurationError(
-            f"{path}: unknown key {unknown[0]!r}; allowed are {', '.join(_KEYS)}"
-        )
+        # Behind "secret_key," the name that follows would be masked as a secret.
+        allowed = " and ".join(_KEYS)
+        raise ConfigurationError(f"{path}: unknown key {unknown[0]!r}; allowed are {allowed}")
     return _checked(found, str(path))
 
 
