@@ -40,12 +40,13 @@ def command() -> None:
 
 @command.command("list")
 @config_option
+@database_option
 @json_option
-def list_rules(config_path: Path | None, *, as_json: bool) -> int:
+def list_rules(config_path: Path | None, database: str | None, *, as_json: bool) -> int:
     """List the rules with their parameters, the most severe first."""
     import msgspec  # noqa: PLC0415 - slow to import
 
-    values, rules = rule_parameters(config_path), choose(())
+    values, rules = rule_parameters(config_path, database), choose(())
     if as_json:
         told = [
             {name: getattr(rule, name) for name in _TOLD} | {"parameters": values[rule.id]}
@@ -60,13 +61,14 @@ def list_rules(config_path: Path | None, *, as_json: bool) -> int:
 
 @command.command("sql")
 @config_option
+@database_option
 @click.argument("rule_id", metavar="RULE")
-def print_sql(config_path: Path | None, rule_id: str) -> int:
+def print_sql(config_path: Path | None, database: str | None, rule_id: str) -> int:
     """Print a rule's SQL. Parameters are filled in; sqlite3, psql and mariadb run it."""
     from collector.audit.runner import portable_sql  # noqa: PLC0415 - slow to import
 
     (rule,) = choose((rule_id,))
-    values, now = rule_parameters(config_path)[rule.id], datetime.now(UTC)
+    values, now = rule_parameters(config_path, database)[rule.id], datetime.now(UTC)
     click.echo(f"-- {rule.title} ({rule.severity}), as of {moment(now)}")
     if values:
         click.echo(f"-- {_settings_line(values)}")
@@ -160,7 +162,7 @@ def _print(rules: list[Rule], some: "dict[str, list[Finding]]", counts: Counter[
     click.echo(f"findings: {counts.total():,} of {len(rules)} rules: {parts}")
 
 
-def rule_parameters(config_path: Path | None, database: str | None = None) -> Mapping[str, Values]:
+def rule_parameters(config_path: Path | None, database: str | None) -> Mapping[str, Values]:
     """Every rule's parameters; without a configuration, those of the environment alone."""
     env = os.environ
     named = config_path is not None or env.get("COLLECTOR_CONFIG")

@@ -86,7 +86,7 @@ async def test_a_server_that_never_said_anything(ask: str, monkeypatch: pytest.M
         if ask == "status":
             asked = db._status(url, as_json=True)
         else:
-            asked = db._migrate(Stop(), url, "0001", up=ask == "upgrade")
+            asked = db._migrate(Stop(), url, "0001", up=ask == "upgrade", as_json=False)
         with pytest.raises(UnavailableError, match=r"no answer in 0\.2 s"):
             await asked
         for writer in taken:

@@ -195,6 +195,16 @@ def test_the_environment_sets_a_parameter(capsys, monkeypatch, database):
     assert "-- days = 12" in capsys.readouterr().out
 
 
+def test_no_audit_command_needs_a_configuration_beside_a_database(capsys, tmp_path, monkeypatch):
+    """A configuration that lies there is not read then; neither is the database by these two."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "collector.toml").write_text("no TOML")
+    for words in (["list"], ["sql", "old_image"]):
+        assert main(["audit", *words, "--database", "sqlite:///x.db"]) == 0
+        assert "days = 365" in capsys.readouterr().out
+    assert not (tmp_path / "x.db").exists()
+
+
 def test_a_wrong_configuration_ends_with_78(capsys, tmp_path, database):
     """One line, no traceback."""
     path = tmp_path / "some.toml"
