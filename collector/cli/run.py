@@ -13,6 +13,7 @@ from collector.cli import runtime
 from collector.cli.options import Number, config_option, json_option, settings_of
 from collector.settings import Settings, Source
 from collector.sources import Selection, Sources
+from collector.text import os_reason, printable
 
 if TYPE_CHECKING:
     from collector.metrics import Metrics
@@ -98,7 +99,7 @@ async def _collect(
             settings, database, keys, order, stop=stop, watch=watch, metrics=metrics
         )
         if metrics is not None:
-            await _write_metrics(settings, database, metrics, collected)
+            await _write_metrics(settings, database, metrics, collected, quiet=quiet)
     run = collected.summary.run
     log.get_logger().info(
         "run_finished",
@@ -109,7 +110,12 @@ async def _collect(
 
 
 async def _write_metrics(
-    settings: Settings, database: "Database", metrics: "Metrics", collected: "Collected"
+    settings: Settings,
+    database: "Database",
+    metrics: "Metrics",
+    collected: "Collected",
+    *,
+    quiet: bool,
 ) -> None:
     from collector.queue.letters import depths  # noqa: PLC0415
     from collector.serve import refresh  # noqa: PLC0415
@@ -123,6 +129,9 @@ async def _write_metrics(
         metrics.write(path)
     except OSError as error:  # the inventory is none the worse for it
         log.get_logger().error("metrics_not_written", path=str(path), reason=str(error))
+        if quiet:  # which logs nothing; and not all is well
+            line = f"metrics.textfile: {path} is not written: {os_reason(error)}"
+            click.echo(f"collector: {printable(line)}", err=True)
 
 
 async def _show_plan(

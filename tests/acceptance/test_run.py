@@ -122,6 +122,21 @@ def test_quiet_says_nothing_when_all_is_well(site: Site, simulator: Simulator) -
     assert "credentials refused" in line
 
 
+def test_metrics_that_cannot_be_written_are_told(site: Site) -> None:
+    """The inventory is none the worse for it; the line says where they were to be."""
+    env = {"COLLECTOR_METRICS__TEXTFILE": "none/collector.prom"}
+    ended = site.run("run", "--quiet", env=env)
+    assert (ended.code, ended.out) == (0, "")
+    path = site.directory / "none/collector.prom"
+    assert ended.line == (
+        f"collector: metrics.textfile: {path} is not written: No such file or directory"
+    )
+    path.parent.mkdir()
+    ended = site.run("run", "--quiet", env=env)
+    assert (ended.code, ended.err) == (0, "")
+    assert "collector_" in path.read_text()
+
+
 @pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_closed_standard_stream_is_an_empty_one(site: Site, closed: str) -> None:
     """The collection is the same, and the database does not get the number of what was closed."""
