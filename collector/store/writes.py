@@ -6,10 +6,10 @@ together, so that a crash loses only what was not committed and never splits an 
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from sqlalchemy import update
@@ -234,32 +234,27 @@ class Writer:
         changes: Sequence[Change],
         tallies: dict[int, Tally],
     ) -> None:
-        by_lane: Counter[tuple[int, int, str]] = Counter()
-        by_run: Counter[tuple[int, str]] = Counter()
+        by_lane: defaultdict[tuple[int, int], Counter[str]] = defaultdict(Counter)
+        by_run: defaultdict[int, Counter[str]] = defaultdict(Counter)
         every = Counter(
             (result.item.run_id, result.item.lane_id, result.outcome, change.opens)
             for result, change in zip(batch, changes, strict=True)
         )
         for (run_id, lane_id, outcome, opens), n in every.items():
             kind: str = outcome if outcome.is_reading else "failed"
-            by_lane[run_id, lane_id, kind] += n
-            by_run[run_id, kind] += n
+            by_lane[run_id, lane_id][kind] += n
+            by_run[run_id][kind] += n
             if outcome is Outcome.PRESENT:
-                by_run[run_id, "new_versions" if opens else "unchanged"] += n
+                by_run[run_id]["new_versions" if opens else "unchanged"] += n
         for run_id, tally in tallies.items():
-            for part in fields(tally):
-                by_run[run_id, part.name] += getattr(tally, part.name)
-        for run_id in sorted({run_id for run_id, _ in by_run}):
-            add = {kind: n for (run, kind), n in by_run.items() if run == run_id and n}
-            if add:
-                more = {runs.c[kind]: runs.c[kind] + n for kind, n in add.items()}
+            by_run[run_id].update(asdict(tally))
+        for run_id, counts in sorted(by_run.items()):
+            more = {kind: runs.c[kind] + n for kind, n in counts.items() if n}
+            if more:
                 await connection.execute(update(runs).where(runs.c.id == run_id).values(more))
-        for run_id, lane_id in sorted({(run_id, lane_id) for run_id, lane_id, _ in by_lane}):
-            add = {
-                k: n for (run, lane, k), n in by_lane.items() if (run, lane) == (run_id, lane_id)
-            }
+        for (run_id, lane_id), counts in sorted(by_lane.items()):
             where = (run_lanes.c.run_id == run_id) & (run_lanes.c.lane_id == lane_id)
-            more = {run_lanes.c[kind]: run_lanes.c[kind] + n for kind, n in add.items()}
+            more = {kind: run_lanes.c[kind] + n for kind, n in counts.items()}
             await connection.execute(update(run_lanes).where(where).values(more))
 
 
