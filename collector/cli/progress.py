@@ -12,7 +12,6 @@ from collector.models import LaneKey
 from collector.session import Session
 
 if TYPE_CHECKING:
-    from rich.progress_bar import ProgressBar
     from rich.table import Table
 
 __all__ = ["watch"]
@@ -69,28 +68,20 @@ def _table(session: Session, waiting: Mapping[LaneKey, int], began: float, heigh
     elapsed = max(time.monotonic() - began, 0.001)
     room = max(height - 4, 1)
     for lane in lanes[:room]:
-        table.add_row(*_row(lane, waiting[lane.key], elapsed, ProgressBar))
+        done, planned, failed = lane.counts.total(), waiting[lane.key], _failed(lane)
+        rate = done / elapsed
+        left = _clock((planned - done) / rate) if rate else "-"
+        table.add_row(
+            str(lane.key),
+            ProgressBar(total=planned, completed=done, width=30),
+            f"{done:,} of {planned:,}",
+            f"[red]{failed:,}[/red]" if failed else "0",
+            f"{rate:.1f}",
+            "given up" if lane.given_up else left,
+        )
     if len(lanes) > room:
         table.add_row(f"and {len(lanes) - room} lanes more")
     return table
-
-
-def _row(
-    lane: Lane, planned: int, elapsed: float, bar: "type[ProgressBar]"
-) -> "tuple[str | ProgressBar, ...]":
-    done = lane.counts.total()
-    rate = done / elapsed
-    left = _clock((planned - done) / rate) if rate else "-"
-    note = "given up" if lane.given_up else left
-    failed = _failed(lane)
-    return (
-        str(lane.key),
-        bar(total=planned, completed=done, width=30),
-        f"{done:,} of {planned:,}",
-        f"[red]{failed:,}[/red]" if failed else "0",
-        f"{rate:.1f}",
-        note,
-    )
 
 
 def _lanes(session: Session, waiting: Mapping[LaneKey, int]) -> list[Lane]:

@@ -64,13 +64,12 @@ def _table(summary: Summary, notes: Sequence[str]) -> None:
         table.add_column(name)
     for name in ("planned", "present", "not found", "failed", "coverage"):
         table.add_column(name, justify="right")
+    counts = ("planned", "present", "not_found", "failed")
     for lane in summary.lanes:
-        counts = (lane[name] for name in ("planned", "present", "not_found", "failed"))
-        figures = (f"{count:,}" for count in counts)
+        figures = (f"{lane[name]:,}" for name in counts)
         table.add_row(lane["account"], lane["region"], *figures, f"{lane['coverage']:.1%}")
     if len(summary.lanes) > 1:
-        counts = (run[name] for name in ("planned", "present", "not_found", "failed"))
-        figures = (f"{count:,}" for count in counts)
+        figures = (f"{run[name]:,}" for name in counts)
         table.add_row("all", "", *figures, f"{summary.coverage:.1%}", style="bold")
     console.print(table)
     for failure in summary.failures:
