@@ -4,7 +4,7 @@ import asyncio
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from typing_extensions import override
 
@@ -35,28 +35,19 @@ class CommitProxy(Proxy):
         asyncio.run_coroutine_threadsafe(getattr(self, action)(), self._loop).result(10)
 
     @override
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _cuts(self, data: bytes, writer: asyncio.StreamWriter) -> bool:
         peer = writer.get_extra_info("peername")
         upstream = peer is not None and peer[1] == self._target[1]
-        with suppress(OSError):
-            while data := await reader.read(65536):
-                answered = self._committing and not upstream
-                if self.armed and upstream and _COMMIT.search(data):
-                    self._committing = True
-                    answered = self.armed == "before"
-                if answered:
-                    await self._break()
-                    return
-                await self._flowing.wait()
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-    async def _break(self) -> None:
-        self.armed, self._committing = None, False
-        self.cuts += 1
-        await self.cut()
-        await self.restore()
+        answered = self._committing and not upstream
+        if self.armed and upstream and _COMMIT.search(data):
+            self._committing = True
+            answered = self.armed == "before"
+        if answered:
+            self.armed, self._committing = None, False
+            self.cuts += 1
+            await self.cut()
+            await self.restore()
+        return answered
 
 
 @contextmanager

@@ -61,12 +61,18 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
+                if await self._cuts(data, writer):
+                    return
                 if not self._flowing.is_set():
                     self.withheld.set()
                 await self._flowing.wait()
                 writer.write(data)
                 await writer.drain()
         writer.close()
+
+    async def _cuts(self, data: bytes, writer: asyncio.StreamWriter) -> bool:
+        """Whether everything was cut instead of forwarding what came."""
+        return False
 
 
 @asynccontextmanager
