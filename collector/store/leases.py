@@ -44,7 +44,6 @@ class Holder:
     """Who holds an account."""
 
     account: str
-    name: str
     holder: str
     expires: datetime | None = None
 
@@ -168,12 +167,12 @@ class Leases:
                 try:
                     await connection.execute(insert(leases).values(values))
                 except IntegrityError:  # somebody else was first
-                    return Holder(account, name, "it was taken just now")
+                    return Holder(account, "it was taken just now")
                 token, wait_s = 1, 0.0
             else:
                 died = row.expires > row.now and (self._is_dead(row) or self._is_left(row))
                 if row.expires > row.now and not died:
-                    return Holder(account, name, row.holder, row.expires)
+                    return Holder(account, row.holder, row.expires)
                 token = row.token + 1
                 wait_s = GAP_S if died else max(0.0, (row.free_at - row.now).total_seconds())
                 change: dict[str, Any] = {"token": token, "expires": later, **mine}
@@ -289,4 +288,4 @@ async def holders(database: Database) -> list[Holder]:
     async with database.read() as connection:
         query = select(leases).where(leases.c.expires > database.now()).order_by(leases.c.account)
         rows = (await connection.execute(query)).all()
-    return [Holder(row.account, row.name, row.holder, row.expires) for row in rows]
+    return [Holder(row.account, row.holder, row.expires) for row in rows]
