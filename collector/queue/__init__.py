@@ -1,24 +1,19 @@
 """The durable work queue: in the database, or on a broker with its retries in the database."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collector.queue.database import DatabaseQueue
-    from collector.settings import Settings
-    from collector.store.engine import Database
+from collector.queue.database import DatabaseQueue
+from collector.settings import Settings
+from collector.store.engine import Database
 
 __all__ = ["queue_of"]
 
 
-def queue_of(settings: "Settings", database: "Database") -> "DatabaseQueue":
+def queue_of(settings: Settings, database: Database) -> DatabaseQueue:
     """The configured queue.
 
     Raises:
         ConfigurationError: it is a broker whose driver is not installed.
     """
     if settings.queue.url == "database":
-        from collector.queue.database import DatabaseQueue  # noqa: PLC0415 - imports SQLAlchemy
-
         return DatabaseQueue(database, max_deliveries=settings.queue.max_deliveries)
     from collector.queue.rabbitmq import RabbitQueue  # noqa: PLC0415 - imports aio-pika
 
