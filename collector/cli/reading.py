@@ -28,17 +28,12 @@ def read(
         UnavailableError: it cannot be read.
     """
     url = database_of(config_path, database)
-    return runtime.run(lambda stop: _read(stop, url, work))
 
-
-async def _read(
-    stop: runtime.Stop, url: str, work: "Callable[[Database], Coroutine[Any, Any, int]]"
-) -> int:
     async def whole() -> int:
         async with at_head(url, read_only=True) as opened:
             return await work(opened)
 
-    return await unless_stopped(stop, whole())
+    return runtime.run(lambda stop: unless_stopped(stop, whole()))
 
 
 @asynccontextmanager
