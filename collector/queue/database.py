@@ -176,11 +176,8 @@ class DatabaseQueue:
         self, connection: AsyncConnection, run_id: int, key: LaneKey, lane: int, limit: int
     ) -> list[tuple[str, int]]:
         """What to begin: image ids, each with its deliveries so far."""
-        had, chosen, rows_seen = (
-            self._had_of(key.account, run_id),
-            list[tuple[str, int]](),
-            set[int](),
-        )
+        had, chosen = self._had_of(key.account, run_id), list[tuple[str, int]]()
+        rows_seen: set[int] = set()
         while len(chosen) < limit:
             query = (
                 sa.select(_q.id, _q.image_id, _q.deliveries)

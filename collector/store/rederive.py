@@ -202,10 +202,8 @@ _STATE: Final = (
 
 def _history_query() -> Select[Any]:
     began, ended = observation_rows.alias("began"), observation_rows.alias("ended")
-    v, lane = (
-        image_versions.c,
-        and_(lanes.c.account == images.c.account, lanes.c.region == images.c.region),
-    )
+    lane = and_(lanes.c.account == images.c.account, lanes.c.region == images.c.region)
+    v = image_versions.c
 
     def witness(rows: Any, run: Any) -> Any:
         same = (rows.c.lane_id == lanes.c.id) & (rows.c.image_pk == images.c.id)
