@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Table, bindparam, case, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,7 +24,7 @@ from collector.store.schema import (
 )
 from collector.store.types import UtcDateTime
 
-__all__ = ["Statements"]
+__all__ = ["Statements", "Write"]
 
 _STATE: Final = tuple(name for name in State._fields if name in images.c)
 _OBSERVATION: Final = (
@@ -51,6 +51,15 @@ _IMAGE: Final = tuple(column.name for column in IMAGE_COLUMNS)
 _IMAGE_TIMES: Final = [n for n, c in enumerate(IMAGE_COLUMNS) if isinstance(c.type, UtcDateTime)]
 _DISK: Final = tuple(column.name for column in DISK_COLUMNS)
 _image_of, _disk_of = itemgetter(*_IMAGE), itemgetter(*_DISK)
+
+
+class Write(NamedTuple):
+    """A result with its lane, what it changes, and its time as the driver takes it."""
+
+    key: LaneKey
+    result: Result
+    change: Change
+    at: Any
 
 
 class Statements:
@@ -95,17 +104,10 @@ class Statements:
         rows = await self._database.fetch(connection, f"{self._read} WHERE images.id IN ({ids})")
         return {row[0]: State._make(row[1:]) for row in rows}
 
-    async def write(
-        self,
-        connection: AsyncConnection,
-        keys: Sequence[LaneKey],
-        batch: Sequence[Result],
-        changes: Sequence[Change],
-        times: Sequence[Any],
-    ) -> None:
-        """Write a batch of distinct images, each with its lane, its change and its time."""
+    async def write(self, connection: AsyncConnection, batch: Sequence[Write]) -> None:
+        """Write a batch of distinct images."""
         observed, states, closed, opened, disks = [], [], [], [], []
-        for key, result, change, at in zip(keys, batch, changes, times, strict=True):
+        for key, result, change, at in batch:
             item, image = result.item, result.image
             observed.append(_observation(result, at))
             if change.stale:
@@ -122,8 +124,8 @@ class Statements:
         await self._close.run(connection, closed)
         await self._open.run(connection, opened)
         await self._disk.run(connection, disks)
-        await self._write_members(connection, batch, changes, times)
-        await self._drift.run(connection, _drift_rows(batch, times))
+        await self._write_members(connection, batch)
+        await self._drift.run(connection, _drift_rows(batch))
 
     def _version(self, key: LaneKey, item: Item, image: Normalized, at: Any) -> Values:
         content = list(_image_of(image.columns))
@@ -132,15 +134,9 @@ class Statements:
         identity = (item.image_pk, item.run_id, key.account, key.region, at)
         return (*identity, image.fingerprint, image.payload, *content)
 
-    async def _write_members(
-        self,
-        connection: AsyncConnection,
-        batch: Sequence[Result],
-        changes: Sequence[Change],
-        times: Sequence[Any],
-    ) -> None:
+    async def _write_members(self, connection: AsyncConnection, batch: Sequence[Write]) -> None:
         closed, opened, confirmed, pins = [], [], [], []
-        for result, change, at in zip(batch, changes, times, strict=True):
+        for _, result, change, at in batch:
             item, members = result.item, result.members
             if change.closes_members:
                 closed.append((item.run_id, at, item.image_pk))
@@ -210,9 +206,9 @@ def _observation(result: Result, at: Any) -> Values:
     return (result.outcome.value, *answer, *measure, item.run_id, item.lane_id, item.image_pk)
 
 
-def _drift_rows(batch: Sequence[Result], times: Sequence[Any]) -> list[Values]:
+def _drift_rows(batch: Sequence[Write]) -> list[Values]:
     seen: dict[Drift, list[Any]] = {}
-    for result, at in zip(batch, times, strict=True):
+    for _, result, _, at in batch:
         for drift in result.image.drift if result.image is not None else ():
             row = seen.setdefault(drift, [at, at, 0, result.item.image_id])
             if at < row[0]:

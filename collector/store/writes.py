@@ -10,17 +10,17 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.models import LaneKey, Outcome, Result
 from collector.store.engine import Database
-from collector.store.history import Change, State, follow
+from collector.store.history import State, follow
 from collector.store.leases import Leases
 from collector.store.schema import run_lanes, runs
-from collector.store.statements import Statements
+from collector.store.statements import Statements, Write
 
 __all__ = ["Committed", "Tally", "Writer"]
 
@@ -214,51 +214,47 @@ class Writer:
             async with self._database.write() as connection:
                 accounts = self._leases.held.union(key.account for key in keys)
                 await self._leases.confirm(connection, accounts)
-                changes: list[Change] = []
+                writes: list[Write] = []
                 if batch:
                     states = await self._statements.read_states(connection, batch)
-                    times = [self._database.time(result.observed_at) for result in batch]
-                    changes = [
-                        _follow(states[result.item.image_pk], result, at)
-                        for result, at in zip(batch, times, strict=True)
+                    writes = [
+                        self._follow(states[result.item.image_pk], key, result)
+                        for key, result in zip(keys, batch, strict=True)
                     ]
-                    await self._statements.write(connection, keys, batch, changes, times)
-                await self._count(connection, batch, changes, tallies)
+                    await self._statements.write(connection, writes)
+                await _count(connection, writes, tallies)
                 if self._settle is not None:
                     await self._settle(connection, batch)
 
-    async def _count(
-        self,
-        connection: AsyncConnection,
-        batch: Sequence[Result],
-        changes: Sequence[Change],
-        tallies: dict[int, Tally],
-    ) -> None:
-        by_lane: defaultdict[tuple[int, int], Counter[str]] = defaultdict(Counter)
-        by_run: defaultdict[int, Counter[str]] = defaultdict(Counter)
-        every = Counter(
-            (result.item.run_id, result.item.lane_id, result.outcome, change.opens)
-            for result, change in zip(batch, changes, strict=True)
-        )
-        for (run_id, lane_id, outcome, opens), n in every.items():
-            kind: str = outcome if outcome.is_reading else "failed"
-            by_lane[run_id, lane_id][kind] += n
-            by_run[run_id][kind] += n
-            if outcome is Outcome.PRESENT:
-                by_run[run_id]["new_versions" if opens else "unchanged"] += n
-        for run_id, tally in tallies.items():
-            by_run[run_id].update(asdict(tally))
-        for run_id, counts in sorted(by_run.items()):
-            more = {kind: runs.c[kind] + n for kind, n in counts.items() if n}
-            if more:
-                await connection.execute(update(runs).where(runs.c.id == run_id).values(more))
-        for (run_id, lane_id), counts in sorted(by_lane.items()):
-            where = (run_lanes.c.run_id == run_id) & (run_lanes.c.lane_id == lane_id)
-            more = {kind: run_lanes.c[kind] + n for kind, n in counts.items()}
-            await connection.execute(update(run_lanes).where(where).values(more))
+    def _follow(self, state: State, key: LaneKey, result: Result) -> Write:
+        at = self._database.time(result.observed_at)
+        members = result.members.fingerprint if result.members is not None else None
+        fingerprint = result.image.fingerprint if result.image is not None else None
+        return Write(key, result, follow(state, result.outcome, at, fingerprint, members), at)
 
 
-def _follow(state: State, result: Result, at: Any) -> Change:
-    members = result.members.fingerprint if result.members is not None else None
-    fingerprint = result.image.fingerprint if result.image is not None else None
-    return follow(state, result.outcome, at, fingerprint, members)
+async def _count(
+    connection: AsyncConnection, writes: Sequence[Write], tallies: dict[int, Tally]
+) -> None:
+    by_lane: defaultdict[tuple[int, int], Counter[str]] = defaultdict(Counter)
+    by_run: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    every = Counter(
+        (result.item.run_id, result.item.lane_id, result.outcome, change.opens)
+        for _, result, change, _ in writes
+    )
+    for (run_id, lane_id, outcome, opens), n in every.items():
+        kind: str = outcome if outcome.is_reading else "failed"
+        by_lane[run_id, lane_id][kind] += n
+        by_run[run_id][kind] += n
+        if outcome is Outcome.PRESENT:
+            by_run[run_id]["new_versions" if opens else "unchanged"] += n
+    for run_id, tally in tallies.items():
+        by_run[run_id].update(asdict(tally))
+    for run_id, counts in sorted(by_run.items()):
+        more = {kind: runs.c[kind] + n for kind, n in counts.items() if n}
+        if more:
+            await connection.execute(update(runs).where(runs.c.id == run_id).values(more))
+    for (run_id, lane_id), counts in sorted(by_lane.items()):
+        where = (run_lanes.c.run_id == run_id) & (run_lanes.c.lane_id == lane_id)
+        more = {kind: run_lanes.c[kind] + n for kind, n in counts.items()}
+        await connection.execute(update(run_lanes).where(where).values(more))
