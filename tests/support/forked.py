@@ -29,7 +29,7 @@ STAGES: Final[Mapping[str, tuple[str, str]]] = {
     "planning": ("collector.store.plan", "Plan.add"),
     "listing": ("collector.run", "_Run._discover_lane"),
     "writing": ("collector.store.writes", "Writer.commit"),
-    "in a transaction": ("collector.store.writes", "Writer._count"),
+    "in a transaction": ("collector.store.writes", "_count"),
     "finishing": ("collector.store.plan", "finish"),
     "sealing": ("collector.store.ledger", "seal"),
 }
