@@ -6,6 +6,7 @@ Commands and codes are those of the public contract. Nothing heavy is imported h
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -80,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a user's mistake is one line on standard error."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     _open_closed_streams()
+    if arguments is None:
+        signal.signal(signal.SIGTERM, _stopped)
     try:
         with _collector.make_context("collector", words) as context:
             code = _collector.invoke(context)
@@ -94,6 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         codes = {_told(leaf) for leaf in leaves.values()}
         return int(gravest(codes))
     return int(code or Exit.OK)
+
+
+def _stopped(number: int, _: object) -> None:
+    """Before there is a loop that drains, such as while ids are read from a terminal."""
+    raise KeyboardInterrupt(number)
 
 
 def _open_closed_streams() -> None:
@@ -129,7 +137,7 @@ def _told(error: BaseException) -> int:
         case CollectorError():
             code = error.exit_code
             _say(str(error))
-        case KeyboardInterrupt(args=[int(number)]):  # the second signal; the first one counts
+        case KeyboardInterrupt(args=[int(number)]):  # the first signal, where there was a second
             code = 128 + number
         case KeyboardInterrupt() | click.Abort():
             code = Exit.SIGINT

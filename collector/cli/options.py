@@ -31,15 +31,18 @@ _YEARS: Final = range(1001, 9999)
 
 
 class Number(click.FloatRange):
-    """A number, which `nan` and `inf` are not; click's own range lets `nan` through."""
+    """A number of a range, which `nan` and `inf` are not; click's own lets `nan` through."""
 
     @override
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        number: float = super().convert(value, param, ctx)
+        try:
+            number = float(super().convert(value, param, ctx))
+        except click.BadParameter:
+            number = math.nan
         if not math.isfinite(number):
-            self.fail(f"{number} is no number.", param, ctx)
+            self.fail(f"found {shown(value)}; allowed: {self._describe_range()}", param, ctx)
         return number
 
 

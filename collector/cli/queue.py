@@ -165,12 +165,16 @@ def retry(
     if account is not None and account not in [one.name for one in settings.accounts]:
         raise UsageError(f"--account: no account {account!r}")
     found = asyncio.run(_retry(settings, None if everything else ids, account))
-    told = f"{counted(found, 'dead letter')} retried"
-    click.echo(json.dumps({"retried": found}) if as_json else told)
-    return Exit.OK if found or everything else Exit.FINDINGS
+    names = {*found, *(name.rpartition("/")[2] for name in found)}
+    unknown = [one for one in ids if one not in names]
+    told = f"{counted(len(found), 'dead letter')} retried"
+    click.echo(json.dumps({"retried": len(found), "unknown": unknown}) if as_json else told)
+    for one in unknown:
+        click.echo(printable(f"collector: {one} is no dead letter"), err=True)
+    return Exit.FINDINGS if unknown else Exit.OK
 
 
-async def _retry(settings: Settings, ids: tuple[str, ...] | None, account: str | None) -> int:
+async def _retry(settings: Settings, ids: tuple[str, ...] | None, account: str | None) -> list[str]:
     from collector.queue.letters import retry as take_back  # noqa: PLC0415
 
     async with at_head(settings.database.url) as database:

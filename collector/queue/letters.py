@@ -84,8 +84,8 @@ async def depths(database: Database) -> list[Depth]:
     return found
 
 
-async def retry(database: Database, ids: Collection[str] | None, account: str | None) -> int:
-    """Take items from the dead letters, and return how many there were.
+async def retry(database: Database, ids: Collection[str] | None, account: str | None) -> list[str]:
+    """Take items from the dead letters, and return them as `REGION/ID`.
 
     All, or those of some ids (`REGION/ID`, or the id alone), and of one account if it is given. A
     message that is no image id stays: asking for it cannot succeed.
@@ -98,17 +98,16 @@ async def retry(database: Database, ids: Collection[str] | None, account: str | 
     if ids is not None:
         query = query.where(_q.image_id.in_({one.rpartition("/")[2] for one in wanted}))
     async with database.write() as connection:
-        rows = (await connection.execute(query)).all()
-        keys = [
-            row.id
-            for row in rows
+        rows = [
+            (row.id, f"{row.region}/{row.image_id}")
+            for row in (await connection.execute(query)).all()
             if ids is None or {row.image_id, f"{row.region}/{row.image_id}"} & wanted
         ]
         values = {"dead_at": None, "deliveries": 0, "ready_at": database.now()}
-        for start in range(0, len(keys), CHUNK):
-            some = _q.id.in_(keys[start : start + CHUNK])
+        for start in range(0, len(rows), CHUNK):
+            some = _q.id.in_([key for key, _ in rows[start : start + CHUNK]])
             await connection.execute(update(queue_items).where(some).values(values))
-    return len(keys)
+    return [name for _, name in rows]
 
 
 async def dead_letters(database: Database) -> AsyncIterator[Mapping[str, Any]]:

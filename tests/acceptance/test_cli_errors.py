@@ -130,7 +130,10 @@ def test_every_command_takes_a_configuration(name):
         (["init", "--path"], "Option '--path' requires an argument."),
         (
             ["simulate", "--latency", "nan"],
-            "Invalid value for '--latency': nan is no number. (see collector simulate --help)",
+            (
+                "Invalid value for '--latency': found 'nan'; allowed: x>=0.0"
+                " (see collector simulate --help)"
+            ),
         ),
         (["\x1b[31m"], r"No such command '\x1b[31m'. (see collector --help)"),
     ],

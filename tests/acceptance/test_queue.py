@@ -87,8 +87,11 @@ def test_dead_letters_are_listed_and_taken_back(site: Site) -> None:
     letters = [json.loads(line) for line in site.run("queue", "failed", "--json").out.splitlines()]
     assert [letter["image_id"] for letter in letters] == ["a", "b", "c"]
     assert site.run("queue", "retry", "nobody").code == 1
-    assert site.run("queue", "retry", "cn-north-1/a").out == "1 dead letter retried\n"
-    assert site.run("queue", "retry", "b", "--json").document == {"retried": 1}
+    some = site.run("queue", "retry", "cn-north-1/a", "cn-east-1/a")
+    assert (some.code, some.out) == (1, "1 dead letter retried\n")
+    assert some.line == "collector: cn-east-1/a is no dead letter"
+    told = {"retried": 1, "unknown": []}
+    assert site.run("queue", "retry", "b", "--json").document == told
     assert site.run("queue", "retry", "--all").code == 0
     assert site.run("queue", "failed").out == ""
     assert site.run("queue", "retry", "--all").code == 0

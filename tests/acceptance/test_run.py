@@ -1,5 +1,6 @@
 """`collector run` as an operator meets it: exit codes, kills, signals, resumption, faults."""
 
+import fcntl
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import socket
 import sqlite3
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -157,7 +159,7 @@ def test_a_closed_standard_stream_is_an_empty_one(site: Site, closed: str) -> No
         (["--discover", "private", "--region", "../x"], "", 2, "--region: found '../x'"),
         (["--region", ""], "", 2, "--region: found '', which is empty"),
         (["--min-coverage", "2"], "", 2, "--min-coverage"),
-        (["--min-coverage", "nan"], "", 2, "nan is no number"),
+        (["--min-coverage", "nan"], "", 2, "found 'nan'; allowed: 0.0<=x<=1.0"),
         (["--account", "nobody"], "", 2, "there are: default"),
         (["--discover", "secret"], "", 2, "--discover"),
         (["--config", "none.toml"], "", 78, "none.toml"),
@@ -342,6 +344,21 @@ def test_a_database_that_is_not_ours_is_78(
     assert (ended.code, ended.out) == (78, "")
     assert text in ended.line or "does not know" in ended.line
     assert site.sql("SELECT name FROM sqlite_master ORDER BY 1") == before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_ids_are_awaited(site: Site, number: int, code: int) -> None:
+    """Whoever fills the pipe takes his time: nothing is begun yet, and nothing is left."""
+    with site.popen("run", "--ids-file", "-") as process:
+        os.write(process.stdin.fileno(), b"cn-north-1/img-1\n")
+        until(lambda: not _unread(process.stdin.fileno()), 60)
+        process.send_signal(number)
+        assert (process.wait(60), process.stderr.read()) == (code, b"")
+    assert not site.database.exists()
+
+
+def _unread(pipe: int) -> int:
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

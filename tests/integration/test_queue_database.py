@@ -146,7 +146,7 @@ async def test_failure_waits_longer_each_time_then_dies(database_url):
         assert letters[0]["last_error"] == "why"
         assert await w.queue.due("default") == []
 
-        assert await retry(w.database, ["cn-north-1/img-a"], None) == 1
+        assert await retry(w.database, ["cn-north-1/img-a"], None) == ["cn-north-1/img-a"]
         assert await w.queue.due("default") == [KEY]
 
 
