@@ -18,13 +18,7 @@ from typing import BinaryIO, Final
 
 from collector import log
 from collector.errors import CollectorError, ConfigurationError, UnavailableError, UsageError
-from collector.ids import (
-    PUBLISHED_REGIONS,
-    id_problem,
-    parse_reference,
-    read_ids,
-    region_problem,
-)
+from collector.ids import PUBLISHED_REGIONS, id_problem, parse_reference, read_ids, region_problem
 from collector.jdcloud.protocol import list_images
 from collector.lanes import AbandonedError, Account, Lane
 from collector.models import LaneKey, Outcome

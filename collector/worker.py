@@ -20,14 +20,7 @@ from collector.lanes import Account, Lane
 from collector.metrics import Metrics
 from collector.models import Item, LaneKey, Outcome
 from collector.queue.database import DatabaseQueue
-from collector.run import (
-    DRAIN_S,
-    Order,
-    close_run,
-    drain_on_stop,
-    seal_abandoned,
-    work,
-)
+from collector.run import DRAIN_S, Order, close_run, drain_on_stop, seal_abandoned, work
 from collector.session import Session
 from collector.sources import Selection, Sources, plan_digest
 from collector.store import plan

@@ -16,13 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collector.models import Outcome
 from collector.store import rederive
 from collector.store.engine import Database
-from collector.store.evidence import (
-    KINDS,
-    Block,
-    blocks,
-    raw,
-    run_line,
-)
+from collector.store.evidence import KINDS, Block, blocks, raw, run_line
 from collector.store.ledger import FIRST, PRUNE, RUN, chain, stored_blocks, strictly
 from collector.store.locate import locate
 from collector.store.rederive import Finding

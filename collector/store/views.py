@@ -4,17 +4,7 @@ Views carry no rows of their own: they are dropped before a migration and create
 Read them through `VIEWS[name]`, whose columns are typed, so that every database answers alike.
 """
 
-from sqlalchemy import (
-    Column,
-    MetaData,
-    Select,
-    Table,
-    case,
-    func,
-    literal_column,
-    or_,
-    select,
-)
+from sqlalchemy import Column, MetaData, Select, Table, case, func, literal_column, or_, select
 from sqlalchemy.sql.ddl import CreateView
 
 from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS
