@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -239,8 +240,7 @@ class RabbitQueue(DatabaseQueue):
         for key in sorted(LaneKey(account, region) for account, region in rows):
             if ready := await self._count(key):
                 old = found.get(key, Depth(*(key.account, key.region), 0, 0, 0, 0, None, None))
-                values = {name: getattr(old, name) for name in Depth.__slots__}
-                found[key] = Depth(**values | {"ready": old.ready + ready})
+                found[key] = replace(old, ready=old.ready + ready)
         return [found[key] for key in sorted(found)]
 
     async def _count(self, key: LaneKey) -> int:

@@ -78,14 +78,11 @@ async def seal(database: Database, run_id: int) -> str:
         if again != line:
             raise ValueError(f"run {run_id} changed while it was sealed")
         if sealed:
-            rows = [{"run_id": run_id, **{n: getattr(b, n) for n in _BLOCK}} for b in sealed]
+            rows = [{"run_id": run_id, **msgspec.structs.asdict(block)} for block in sealed]
             await connection.execute(insert(run_blocks), rows)
         digest = await append(connection, head, RUN, line, sealed, run_id)
         await connection.execute(update(runs).where(runs.c.id == run_id).values(digest=digest))
     return digest
-
-
-_BLOCK: Final = Block.__struct_fields__
 
 
 async def _finished(connection: AsyncConnection, run_id: int) -> tuple[str, str | None]:
@@ -133,7 +130,8 @@ def strictly(row: Any, kind: type[T]) -> T:
 async def stored_blocks(connection: AsyncConnection, run_id: Any) -> list[Block]:
     """A run's blocks as they were sealed, in their order, without any that cannot be read."""
     order = {kind: place for place, kind in enumerate(KINDS)}
-    query = select(*(run_blocks.c[name] for name in _BLOCK)).where(run_blocks.c.run_id == run_id)
+    columns = (run_blocks.c[name] for name in Block.__struct_fields__)
+    query = select(*columns).where(run_blocks.c.run_id == run_id)
     found: list[Block] = []
     for row in (await connection.execute(query)).all():
         with suppress(ValueError):

@@ -1,7 +1,7 @@
 """The durable plan: a row an item before the first call; a run from opening to finish."""
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -75,8 +75,8 @@ class Plan:
         Its lanes `keys` are named in the same transaction: by them every other process knows that
         the run is not its own to seal.
         """
-        values = {name: getattr(opening, name) for name in Opening.__slots__}
-        statement = sa.insert(runs).values(status="running", started_at=now, **values)
+        values = {"status": "running", "started_at": now, **asdict(opening)}
+        statement = sa.insert(runs).values(values)
         async with database.write() as connection:
             await leases.confirm(connection, leases.held)
             created = (await connection.execute(statement)).inserted_primary_key
