@@ -269,10 +269,8 @@ class _Run:
         async with asyncio.TaskGroup() as group:
             for key, (number, waiting) in lanes.items():
                 self._session.writer.lane(number, key)
-                account = self._session.accounts[key.account]
                 if waiting:
-                    lane, pages = account.lane(key.region), opened.waiting(number)
-                    group.create_task(self._session.feed(account, lane, pages))
+                    group.create_task(self._session.feed(key, opened.waiting(number)))
 
     @contextmanager
     def _deadline(self) -> Iterator[None]:

@@ -21,7 +21,7 @@ from collector.gate import Dispatcher
 from collector.jdcloud import credentials
 from collector.jdcloud.client import Client, Signer
 from collector.jdcloud.credentials import Credentials
-from collector.lanes import Account, Lane, OnReply
+from collector.lanes import Account, OnReply
 from collector.models import Item, LaneKey, Result
 from collector.settings import Settings
 from collector.store.engine import Database
@@ -114,16 +114,11 @@ class Session:
             self.serve(name, wait_s)
 
     async def feed(
-        self,
-        account: Account,
-        lane: Lane,
-        pages: AsyncIterator[Sequence[Item]],
-        *,
-        urgent: bool = False,
+        self, key: LaneKey, pages: AsyncIterator[Sequence[Item]], *, urgent: bool = False
     ) -> None:
         """Ask for items of a lane, one a call or many as configured; see `Account.feed`."""
-        api = self.settings.api
-        zone = ZoneInfo(api.time_zone)
+        account, api = self.accounts[key.account], self.settings.api
+        lane, zone = account.lane(key.region), ZoneInfo(api.time_zone)
         fetcher = Fetcher(account, self.writer, with_members=api.members, time_zone=zone)
         if api.fetch == "batch":
             await account.feed(lane, pages, split_batches, fetcher.batch, urgent=urgent)

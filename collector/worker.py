@@ -232,18 +232,16 @@ class _QueueRun:
                 keys = await self._worker.due(self._plan.run_id) if self._room else ()
 
     async def _feed(self, key: LaneKey) -> None:
-        settings, account = self._session.settings, self._account
-        api, rate = settings.api, settings.account(account.name).rate_limit
+        settings = self._session.settings
+        api, rate = settings.api, settings.account(key.account).rate_limit
         size = min(api.concurrency, ceil(rate))
         if api.fetch == "batch":
             size = api.concurrency * MAX_PAGE_SIZE
-        lane = account.lane(key.region)
-        pages = self._pages(key, lane, size)
-        await self._session.feed(account, lane, pages, urgent=True)
+        await self._session.feed(key, self._pages(key, size), urgent=True)
 
-    async def _pages(self, key: LaneKey, lane: Lane, size: int) -> AsyncIterator[Sequence[Item]]:
+    async def _pages(self, key: LaneKey, size: int) -> AsyncIterator[Sequence[Item]]:
         """Few at once: what is begun and cut off by a crash counts as delivered."""
-        queue, tried = self._worker.queue, False
+        lane, queue, tried = self._account.lane(key.region), self._worker.queue, False
         while self._room > 0 and self._account.is_open(lane):
             items = await queue.take(self._plan, key, min(size, self._room))
             if items:
