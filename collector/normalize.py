@@ -172,7 +172,7 @@ class _Reader:
             self.note(path, value)
             return False
         outside = field.allowed is not None and found not in field.allowed
-        if outside or kind not in (type(value), datetime):
+        if outside or kind is not datetime:
             self.note(path, value, str(found) if outside else None)
         if isinstance(found, str) and "\0" in found:
             self.note(path, value)
