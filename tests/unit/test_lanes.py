@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from itertools import pairwise
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from collector.jdcloud.protocol import Call, Reply, describe_image
-from collector.lanes import BEGUN, GIVE_UP_AFTER, AbandonedError, Account, Answer, Lane
+from collector.lanes import BEGUN, GIVE_UP_AFTER, AbandonedError, Account, Answer, Lane, unheard
 from collector.models import Item, LaneKey, Outcome
 from collector.store.writes import Tally
 from tests.support.endpoint import REGION, Endpoint, error, items, pages, serving
@@ -470,3 +471,30 @@ def test_what_is_urgent_goes_before_what_has_not_begun() -> None:
         assert len(work.answers) == 400
 
     run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("refused", "unread", "found"),
+    [
+        ("", {}, (False, False)),
+        ("", {"a": "timeout", "b": "network_error"}, (False, True)),
+        ("", {"a": "timeout", "b": "server_error"}, (False, False)),
+        ("", {"a": "timeout", "b": "not_attempted"}, (False, True)),
+        ("", {"a": "not_attempted"}, (False, False)),
+        ("a", {"a": "denied"}, (False, False)),
+        ("a", {"a": "denied", "b": "timeout"}, (True, True)),
+        ("a", {"a": "timeout", "b": "server_error"}, (False, False)),
+        ("a", {"a": "timeout", "b": "not_attempted"}, (False, False)),
+        ("ab", {"a": "denied", "b": "not_attempted"}, (True, False)),
+    ],
+)
+def test_why_nothing_may_have_been_heard(
+    refused: str, unread: dict[str, str], found: tuple[bool, bool]
+) -> None:
+    """Refused: whoever was heard of; silent: every account that was asked and not refused."""
+    accounts = [
+        cast("Account", SimpleNamespace(name=name, refused=SILENT if name in refused else None))
+        for name in "ab"
+    ]
+    outcomes = [(name, Outcome(value)) for name, value in unread.items()]
+    assert unheard(accounts, outcomes) == found
