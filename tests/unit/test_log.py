@@ -17,8 +17,7 @@ from collector import log, text
 
 
 @pytest.fixture(autouse=True)
-def _restored(monkeypatch):
-    monkeypatch.setattr(text, "_SECRETS", [])
+def _restored():
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     before = structlog.get_config()
