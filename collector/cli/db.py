@@ -57,8 +57,8 @@ def downgrade(
 
 
 async def _migrate(stop: runtime.Stop, url: str, revision: str, *, up: bool, as_json: bool) -> int:
-    if not revision:
-        raise UsageError("REVISION: found ''; allowed: a revision, head or base")
+    if not revision or ":" in revision:
+        raise UsageError(f"REVISION: found {revision!r}; allowed: a revision, head or base")
     from collector.store import migrate  # noqa: PLC0415 - slow to import
     from collector.store.engine import Database  # noqa: PLC0415
 

@@ -170,7 +170,7 @@ def retry(
     told = f"{counted(len(found), 'dead letter')} retried"
     click.echo(json.dumps({"retried": len(found), "unknown": unknown}) if as_json else told)
     for one in unknown:
-        click.echo(printable(f"collector: {one} is no dead letter"), err=True)
+        click.echo(printable(f"collector: {one} is no dead letter to retry"), err=True)
     return Exit.FINDINGS if unknown else Exit.OK
 
 

@@ -134,8 +134,7 @@ async def upgrade(database: Database, revision: str = "head") -> None:
     Raises:
         UsageError: there is no such revision.
     """
-    path = database.path
-    if path is not None and not path.exists():
+    if not database.exists:
         sql(database.kind, revision)  # refused, it leaves no empty file
         database.create_file()
     await _migrate(database, lambda config: _command().upgrade(config, revision))

@@ -288,7 +288,7 @@ leases = sa.Table(
     column("boot_id", sa.String(128), "Identifies one boot of one machine, and its pid namespace."),
     column("pid", sa.BigInteger, "Process id."),
     column("pid_started", sa.BigInteger, "Start time of the process (clock ticks since boot)."),
-    column("token", sa.BigInteger, "Grows by one with each taking; checked by every commit."),
+    column("token", sa.BigInteger, "Grows with each taking, so that older holders write nothing."),
     column("expires", TIME, "By the database's clock."),
     column("free_at", TIME, "A successor makes no call before this (by the database's clock)."),
     comment="Who may call for which access key.",

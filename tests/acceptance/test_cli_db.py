@@ -388,7 +388,7 @@ def make_authority(folder: Path, shell: Callable[[str], Any]) -> None:
     )
 
 
-@pytest.mark.parametrize("revision", ["7777", "-1"])
+@pytest.mark.parametrize("revision", ["7777", "-1", "0001:head"])
 def test_a_revision_that_is_not_there_creates_no_file(
     revision: str, tmp_path: Path, run: Run
 ) -> None:

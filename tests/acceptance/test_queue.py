@@ -89,7 +89,7 @@ def test_dead_letters_are_listed_and_taken_back(site: Site) -> None:
     assert site.run("queue", "retry", "nobody").code == 1
     some = site.run("queue", "retry", "cn-north-1/a", "cn-east-1/a")
     assert (some.code, some.out) == (1, "1 dead letter retried\n")
-    assert some.line == "collector: cn-east-1/a is no dead letter"
+    assert some.line == "collector: cn-east-1/a is no dead letter to retry"
     told = {"retried": 1, "unknown": []}
     assert site.run("queue", "retry", "b", "--json").document == told
     assert site.run("queue", "retry", "--all").code == 0

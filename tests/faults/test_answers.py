@@ -8,7 +8,7 @@ from collector.simulator.faults import BODIES, FAULTS
 from tests.faults.cells import ANSWERS, CALLS
 from tests.faults.world import HIT, IDS, REGION, canonical, exact, rest, strike
 
-TIMED = {"hang": 2.0, "slow_loris": 2.0}
+TIMED = {"hang": 3.0, "slow_loris": 3.0}
 """Faults that only a time-out ends, and the time-out (seconds)."""
 
 READ = {"present", "not_found"}

@@ -179,7 +179,7 @@ def test_a_file_that_cannot_be_opened_and_a_late_thread(
     assert told == []
 
 
-@pytest.mark.parametrize("ask", [migrate.upgrade, migrate.require_head, migrate.create_if_empty])
+@pytest.mark.parametrize("ask", [migrate.upgrade, migrate.require_head])
 async def test_a_directory_that_may_not_be_entered(
     ask: Callable[[Database], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,8 +190,7 @@ async def test_a_directory_that_may_not_be_entered(
 
     monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(UnavailableError, match=r"closed/x\.db: Permission denied"):
-        async with Database(f"sqlite:///{tmp_path}/closed/x.db") as database:
-            await ask(database)
+        await ask(Database(f"sqlite:///{tmp_path}/closed/x.db"))
 
 
 async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
