@@ -286,7 +286,8 @@ async def _pages(
     """List one source.
 
     Raises:
-        ListingError: a page could not be read or came twice, or the API counts other than it lists.
+        ListingError: a page could not be read, came twice in a row or has more images than the API
+            counts, or all pages have fewer.
         AbandonedError: the lane was closed.
     """
     listed, before = 0, None

@@ -81,7 +81,7 @@ async def _migrate(stop: runtime.Stop, url: str, revision: str, *, up: bool, as_
 def status(config_path: Path | None, database: str | None, *, as_json: bool) -> int:
     """Show revision, head and drift. The exit code is 78 unless at head without drift."""
     url = database_of(config_path, database)
-    return runtime.run(lambda _: _status(url, as_json=as_json))
+    return runtime.run(lambda stop: unless_stopped(stop, _status(url, as_json=as_json)))
 
 
 async def _status(url: str, *, as_json: bool) -> int:

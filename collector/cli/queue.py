@@ -1,6 +1,5 @@
 """`collector queue`: fills the durable queue, shows it, and retries its dead letters."""
 
-import asyncio
 import json
 import sys
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ import click
 
 from collector.cli import runtime
 from collector.cli.options import config_option, json_option, settings_of
-from collector.cli.reading import at_head
+from collector.cli.reading import at_head, unless_stopped
 from collector.errors import Exit, UsageError
 from collector.settings import Settings
 from collector.sources import Selection, Sources
@@ -80,12 +79,13 @@ async def _add(settings: Settings, sources: Sources, stop: runtime.Stop, *, as_j
 @command.command()
 @config_option
 @json_option
-def status(config_path: Path | None, *, as_json: bool) -> None:
+def status(config_path: Path | None, *, as_json: bool) -> int:
     """Show what waits, is in flight or failed. Who holds an account is told too."""
-    asyncio.run(_status(settings_of(config_path), as_json=as_json))
+    settings = settings_of(config_path)
+    return runtime.run(lambda stop: unless_stopped(stop, _status(settings, as_json=as_json)))
 
 
-async def _status(settings: Settings, *, as_json: bool) -> None:
+async def _status(settings: Settings, *, as_json: bool) -> int:
     from collector.queue import queue_of  # noqa: PLC0415
     from collector.store.leases import holders  # noqa: PLC0415
 
@@ -99,7 +99,7 @@ async def _status(settings: Settings, *, as_json: bool) -> None:
     if as_json:
         found = [{"account": one.account, "holder": one.holder} for one in held]
         click.echo(json.dumps({"lanes": [asdict(lane) for lane in lanes], "holders": found}))
-        return
+        return Exit.OK
     counted_as = ("ready", "delayed", "in flight", "failed")
     names = ("account", "region", *counted_as, "oldest waiting", "oldest in flight")
     lines: list[tuple[str, ...]] = [names]
@@ -115,22 +115,25 @@ async def _status(settings: Settings, *, as_json: bool) -> None:
         click.echo("the queue is empty")
     for one in held:
         click.echo(f"{one.account} is held by {printable(one.holder)}")
+    return Exit.OK
 
 
 @command.command()
 @config_option
 @json_option
-def failed(config_path: Path | None, *, as_json: bool) -> None:
+def failed(config_path: Path | None, *, as_json: bool) -> int:
     """List the dead letters; with --json a JSON object a line."""
-    asyncio.run(_failed(settings_of(config_path), as_json=as_json))
+    settings = settings_of(config_path)
+    return runtime.run(lambda stop: unless_stopped(stop, _failed(settings, as_json=as_json)))
 
 
-async def _failed(settings: Settings, *, as_json: bool) -> None:
+async def _failed(settings: Settings, *, as_json: bool) -> int:
     from collector.queue.letters import dead_letters  # noqa: PLC0415
 
     async with at_head(settings.database.url, read_only=True) as database:
         async for letter in dead_letters(database):
             click.echo(json.dumps(letter, default=_time) if as_json else _line(letter))
+    return Exit.OK
 
 
 def _time(value: datetime) -> str:
@@ -164,7 +167,18 @@ def retry(
         raise UsageError("give either --all or the ids to retry")
     if account is not None and account not in [one.name for one in settings.accounts]:
         raise UsageError(f"--account: no account {account!r}")
-    found = asyncio.run(_retry(settings, None if everything else ids, account))
+    return runtime.run(
+        lambda stop: unless_stopped(stop, _retry(settings, ids, account, as_json=as_json))
+    )
+
+
+async def _retry(
+    settings: Settings, ids: tuple[str, ...], account: str | None, *, as_json: bool
+) -> int:
+    from collector.queue.letters import retry as take_back  # noqa: PLC0415
+
+    async with at_head(settings.database.url) as database:
+        found = await take_back(database, ids or None, account)
     names = {*found, *(name.rpartition("/")[2] for name in found)}
     unknown = [one for one in ids if one not in names]
     told = f"{counted(len(found), 'dead letter')} retried"
@@ -172,10 +186,3 @@ def retry(
     for one in unknown:
         click.echo(printable(f"collector: {one} is no dead letter to retry"), err=True)
     return Exit.FINDINGS if unknown else Exit.OK
-
-
-async def _retry(settings: Settings, ids: tuple[str, ...] | None, account: str | None) -> list[str]:
-    from collector.queue.letters import retry as take_back  # noqa: PLC0415
-
-    async with at_head(settings.database.url) as database:
-        return await take_back(database, ids, account)

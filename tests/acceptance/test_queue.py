@@ -1,6 +1,8 @@
 """`collector queue` as an operator types it: what it prints, and its exit codes."""
 
 import json
+import signal
+import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -127,3 +129,18 @@ def test_the_account_must_be_named_when_there_are_several(site: Site) -> None:
     assert site.run("queue", "add", "--account", "other", "cn-north-1/a").code == 0
     (lane,) = site.run("queue", "status", "--json").document["lanes"]
     assert (lane["account"], lane["ready"]) == ("other", 1)
+
+
+@pytest.mark.parametrize(
+    "words", ["queue status", "queue failed", "queue retry --all", "db status"]
+)
+def test_a_signal_while_the_database_says_nothing(site: Site, words: str) -> None:
+    """Nobody has to wait for what may never answer; nothing but the exit code tells of it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        site.configure(database=f"postgresql://root@127.0.0.1:{silent.getsockname()[1]}/x")
+        with site.popen(*words.split()) as process:
+            taken, _ = silent.accept()
+            ended = site.end(process, number=signal.SIGTERM)
+            taken.close()
+    assert ended == (143, "", "")
