@@ -19,7 +19,7 @@ from collector.cli.options import (
 )
 from collector.cli.reading import at_head, unless_stopped
 from collector.cli.verify import progress_line
-from collector.errors import Exit, SchemaError, UsageError
+from collector.errors import Exit, UsageError
 from collector.text import passwords_of, printable
 
 __all__ = ["command"]
@@ -95,10 +95,7 @@ async def _status(url: str, *, as_json: bool) -> int:
         if revision == migrate.head():
             drift = await migrate.drift(database)
         else:
-            try:
-                await migrate.require_head(database)
-            except SchemaError as error:
-                why = str(error)
+            why = str(migrate.not_at_head(database, revision))
     good = revision == migrate.head() and not drift
     document = {"revision": revision, "head": migrate.head(), "drift": drift, "ok": good}
     if as_json:

@@ -80,19 +80,20 @@ async def _judge(database: Database, connection: AsyncConnection, revision: str 
                 "`collector db upgrade` creates it"
             )
         return
+    raise not_at_head(database, revision)
+
+
+def not_at_head(database: Database, revision: str | None) -> SchemaError:
+    """Why a database at another revision is refused, and what mends it."""
     if revision is None:
-        raise SchemaError(
+        return SchemaError(
             f"database {database} is empty; `collector db upgrade` creates its tables"
         )
     if revision in _revisions():
-        raise SchemaError(
+        return SchemaError(
             f"database {database} is at revision {revision}, older than this program's {head()}; "
             "`collector db upgrade` migrates it"
         )
-    raise _newer(database, revision)
-
-
-def _newer(database: Database, revision: str) -> SchemaError:
     return SchemaError(
         f"database {database} is at revision {revision}, which this program (head {head()}) does "
         "not know: it is newer; upgrade the program, or `collector db downgrade` with the newer one"
@@ -220,7 +221,7 @@ async def _migrate(database: Database, run: Callable[["Config"], None]) -> None:
             try:
                 found = await _current(connection)
                 if found is not None and found not in _revisions():
-                    raise _newer(database, found)
+                    raise not_at_head(database, found)
                 with _refusal():
                     await connection.run_sync(migrate)
                 await connection.commit()

@@ -42,9 +42,6 @@ _PAGE: Final = 250
 _READINGS: Final = tuple(outcome.value for outcome in Outcome if outcome.is_reading)
 
 
-_HALF_CLOSED: Final = "valid_to and closed_run_id contradict each other"
-
-
 class Finding(NamedTuple):
     """One thing that differs from what it should be.
 
@@ -179,8 +176,8 @@ async def member_lists(connection: AsyncConnection) -> AsyncIterator[Finding]:
         connection, member_versions, columns, image_members, "member_version_id"
     ):
         where = f"{_named(row)} from {plain(row.valid_from)}"
-        if (row.valid_to is None) != (row.closed_run_id is None):
-            yield Finding("members", where, _HALF_CLOSED)
+        for what in _half_closed(row):
+            yield Finding("members", where, what)
         try:
             payload, _, pins = members(_decode(row))
         except _UnderivableError as error:
@@ -278,13 +275,17 @@ def _image(rows: Sequence[Any], pruned: Collection[int]) -> Iterator[Finding]:
         yield Finding("image", _named(image), "last_outcome and failing_since contradict")
 
 
+def _half_closed(row: Any) -> Iterator[str]:
+    if (row.valid_to is None) != (row.closed_run_id is None):
+        yield "valid_to and closed_run_id contradict each other"
+
+
 def _version(row: Any, after: Any, pruned: Collection[int]) -> Iterator[str]:
     if row.run_id not in pruned:
         began = (row.began_outcome, row.began_observed_at)
         if began != ("present", row.valid_from):
             yield f"run {row.run_id} did not see it begin then"
-    if (row.valid_to is None) != (row.closed_run_id is None):
-        yield _HALF_CLOSED
+    yield from _half_closed(row)
     if row.valid_to is None:
         if row.last_confirmed_at is not None:
             yield "it is open, and has a last_confirmed_at"
