@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from errno import EACCES
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,16 @@ def statements_of(script: str) -> list[str]:
 def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """What another test said never to show again may be an ordinary word here."""
     monkeypatch.setattr(collector.text, "_SECRETS", [])
+
+
+@pytest.fixture
+def no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No directory may be entered, as root's home by a service's user."""
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(EACCES, os.strerror(EACCES), str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,10 @@
 """A database that refuses is told in one line, as what it is, whatever its driver calls it."""
 
 import asyncio
-import os
 import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from errno import EACCES
 from pathlib import Path
 from typing import Any
 
@@ -180,15 +178,11 @@ def test_a_file_that_cannot_be_opened_and_a_late_thread(
 
 
 @pytest.mark.parametrize("ask", [migrate.upgrade, migrate.require_head])
+@pytest.mark.usefixtures("no_entry")
 async def test_a_directory_that_may_not_be_entered(
-    ask: Callable[[Database], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ask: Callable[[Database], Any], tmp_path: Path
 ) -> None:
     """An auditor who may not enter the database's directory is told so: 69, and no bug."""
-
-    def refuse(path: Path, **_: object) -> None:
-        raise PermissionError(EACCES, os.strerror(EACCES), str(path))
-
-    monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(UnavailableError, match=r"closed/x\.db: Permission denied"):
         await ask(Database(f"sqlite:///{tmp_path}/closed/x.db"))
 

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from errno import EACCES
 from pathlib import Path
 
 import pytest
@@ -359,19 +358,15 @@ def test_the_file_is_looked_for_in_the_contracts_order(tmp_path, monkeypatch):
         assert load(option, env=env).api.rate_limit == rate
 
 
+@pytest.mark.usefixtures("no_entry")
 def test_a_directory_that_may_not_be_entered(tmp_path, monkeypatch):
     """There is nothing in root's home for a service's user; what stands in /etc says why."""
-    monkeypatch.setattr(Path, "stat", refuse)
     monkeypatch.setattr(config, "PLACES", (Path("collector.toml"),))
     assert config.found() is None
     with pytest.raises(ConfigurationError, match="no configuration: looked for"):
         load(None, env={})
     monkeypatch.setattr(config, "PLACES", (Path("collector.toml"), tmp_path / "etc.toml"))
     assert config.found() == tmp_path / "etc.toml"
-
-
-def refuse(path, **_):
-    raise PermissionError(EACCES, os.strerror(EACCES), str(path))
 
 
 def test_the_environment_wins_and_is_read_as_its_keys_type(file):

@@ -3,7 +3,6 @@
 import os
 import struct
 from collections.abc import Mapping
-from errno import EACCES
 from pathlib import Path
 
 import pytest
@@ -103,13 +102,9 @@ def test_jdc_profiles(tmp_path: Path) -> None:
     assert "has no profile 'play'; profiles: default, work" in refused("jdc:play", tmp_path, env)
 
 
-def test_a_home_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_entry")
+def test_a_home_that_may_not_be_entered(tmp_path: Path) -> None:
     """Somebody else's `~/.jdc`, as `runuser` leaves HOME, is one line that names the file."""
-
-    def refuse(path: Path, **_: object) -> None:
-        raise PermissionError(EACCES, os.strerror(EACCES), str(path))
-
-    monkeypatch.setattr(Path, "stat", refuse)
     assert ".jdc/config: cannot be read" in refused("jdc:", tmp_path, {"HOME": str(tmp_path)})
 
 
