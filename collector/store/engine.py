@@ -176,9 +176,10 @@ class Database:
     def insert_new(self, table: sa.Table) -> Any:
         """An insert that leaves the rows alone that are there already."""
         if self.kind == "mysql":
-            # Not INSERT IGNORE, which hides every other error as well.
-            key = next(iter(table.primary_key))
-            return mysql.insert(table).on_duplicate_key_update({key.name: key})
+            # Not INSERT IGNORE, which hides every other error as well. MySQL refuses to set a
+            # generated key where the statement itself inserted the row.
+            same = next(c for c in table.columns if c is not table.autoincrement_column)
+            return mysql.insert(table).on_duplicate_key_update({same.name: same})
         return self._insert(table).on_conflict_do_nothing()
 
     def prepare(self, statement: sa.ClauseElement, keys: Sequence[str]) -> Prepared:
@@ -307,10 +308,22 @@ class Database:
                 f"database {self}: the driver is not installed; "
                 f"pip install 'jdcloud-image-collector[{extra}]'"
             ) from error
+        except (TypeError, ValueError) as error:
+            raise self._refused(error) from error
+        sa.event.listen(engine.sync_engine, "do_connect", self._connect)
         if self.kind == "sqlite":
             sa.event.listen(engine.sync_engine, "connect", self._on_sqlite_connect)
             sa.event.listen(engine.sync_engine, "begin", _on_sqlite_begin)
         return engine
+
+    def _connect(self, dialect: Any, _: object, args: Any, options: dict[str, Any]) -> Any:
+        try:
+            return dialect.connect(*args, **options)
+        except (TypeError, ValueError, OverflowError, dialect.dbapi.ProgrammingError) as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> ConfigurationError:
+        return ConfigurationError(f"database {self}: the driver refuses the URL: {error}")
 
     def _on_sqlite_connect(self, connection: Any, _: object) -> None:
         cursor = connection.cursor()
@@ -358,11 +371,15 @@ def _parse(text: str) -> tuple[sa.URL, str]:
     """The driver's URL and the kind; `settings.check_database` found the scheme good before."""
     try:
         url = sa.make_url(text)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise ConfigurationError(
             "database.url: not a database URL; allowed: sqlite:///FILE, postgresql://…, mysql://…"
         ) from error
     backend = url.get_backend_name()
+    if DRIVERS[backend][1] == "mysql" and not url.database:
+        raise ConfigurationError(
+            f"database {url.render_as_string()}: the URL names no database; mysql://…/NAME"
+        )
     return url.set(drivername=DRIVERS[backend][0]), "mysql" if backend == "mariadb" else backend
 
 

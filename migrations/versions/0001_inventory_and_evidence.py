@@ -24,14 +24,12 @@ TIME = (
 
 def create_table(name: str, *columns: Any, **options: Any) -> None:
     """Create a table whose text is compared byte by byte, trailing spaces included."""
-    dialect = op.get_context().dialect
-    mariadb = getattr(dialect, "is_mariadb", False) or op.get_context().as_sql
     op.create_table(
         name,
         *columns,
         mysql_engine="InnoDB",
         mysql_charset="utf8mb4",
-        mysql_collate="utf8mb4_nopad_bin" if mariadb else "utf8mb4_0900_bin",
+        mysql_collate="/*M! utf8mb4_nopad_bin */ /*!80017 utf8mb4_0900_bin */",
         **options,
     )
 

@@ -222,7 +222,11 @@ def test_a_signal_in_the_midst_of_a_migration(
 
 @pytest.mark.parametrize(
     ("dialect", "word"),
-    [("sqlite", "WITHOUT ROWID"), ("postgresql", 'COLLATE "C"'), ("mysql", "nopad_bin")],
+    [
+        ("sqlite", "WITHOUT ROWID"),
+        ("postgresql", 'COLLATE "C"'),
+        ("mysql", "/*M! utf8mb4_nopad_bin */ /*!80017 utf8mb4_0900_bin */"),  # MariaDB's, MySQL's
+    ],
 )
 def test_sql(dialect: str, word: str, run: Run) -> None:
     """The DDL of each kind, without a database or a configuration."""

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 import pytest
 from sqlalchemy import make_url
 
-from tests.conftest import SERVERS, server
+from tests.conftest import server
 from tests.faults import world
 from tests.faults.cells import DATABASE
 from tests.faults.commits import commit_proxy
@@ -174,7 +174,7 @@ def kill_connections(place):
         server("postgresql")([f"SELECT pg_terminate_backend(pid) FROM {ours}"])
         return
     listed = f"information_schema.processlist WHERE db = '{name}' AND id <> connection_id()"
-    for (number,) in world.rows(SERVERS["mysql"], f"SELECT id FROM {listed}"):
+    for (number,) in world.rows(place.url, f"SELECT id FROM {listed}"):
         server("mysql")([f"KILL CONNECTION {number}"])
 
 

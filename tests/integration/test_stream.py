@@ -19,7 +19,8 @@ FILL = {
     " INSERT INTO lanes (account, region) SELECT 'a', i FROM n",
     "postgresql": "INSERT INTO lanes (account, region)"
     " SELECT 'a', i FROM generate_series(1, {}) AS n(i)",
-    "mysql": "INSERT INTO lanes (account, region) SELECT 'a', seq FROM seq_1_to_{}",
+    "mysql": "INSERT INTO lanes (account, region) SELECT 'a', i FROM json_table("
+    "concat('[', repeat('0,', {} - 1), '0]'), '$[*]' COLUMNS (i FOR ORDINALITY)) AS n",
 }
 WIDE = {
     "sqlite": "hex(zeroblob(500))",

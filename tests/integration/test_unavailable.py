@@ -70,6 +70,28 @@ async def test_a_server_that_is_not_there(servers: dict[str, str | None], kind: 
     assert "(2003" not in said
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql://u:hush-hush@127.0.0.1:port/inventory", "not a database URL"),
+        ("mysql://u:hush-hush@127.0.0.1:99999/inventory", "port must be 0-65535"),
+        ("mysql://u:hush-hush@127.0.0.1", "names no database"),
+        ("mysql://u:hush-hush@127.0.0.1/inventory?connect_timeout=soon", "'soon'"),
+        ("mysql://u:hush-hush@127.0.0.1/inventory?colour=red", "'colour'"),
+        ("mysql://u:hush-hush@127.0.0.1/inventory?ssl=true", "ssl argument"),
+        ("postgresql://u:hush-hush@127.0.0.1/inventory?colour=red", '"colour"'),
+    ],
+)
+async def test_a_url_that_the_driver_refuses(url: str, told: str) -> None:
+    """A mistake in the URL is the user's, and neither a bug nor a database that is away."""
+    with pytest.raises(ConfigurationError) as caught:
+        async with Database(url) as database, database.read():
+            pass
+
+    assert told in str(caught.value)
+    assert "hush-hush" not in str(caught.value)
+
+
 @pytest.mark.parametrize("ask", ["upgrade", "downgrade", "status"])
 async def test_a_server_that_never_said_anything(ask: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes connections and is waited for no longer than for any other."""
