@@ -125,7 +125,7 @@ def _url_problem(url: str, allowed: str) -> ProblemError:
 
 
 def check_database(url: str) -> str:
-    """The URL, when its scheme is known and it is no SQLite in memory.
+    """The URL, when its scheme is known, it is no SQLite in memory, and MariaDB is told a name.
 
     Raises:
         ValueError: saying what was found and what is allowed, without a password.
@@ -133,7 +133,9 @@ def check_database(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     file = rest.partition("?")[0]
     in_memory = scheme == "sqlite" and (file[:1] != "/" or file in ("/", "/:memory:"))
-    if not separator or scheme not in _SCHEMES or in_memory or not url.isprintable():
+    nameless = scheme in ("mysql", "mariadb") and not file.partition("/")[2]
+    wrong = in_memory or nameless or scheme not in _SCHEMES
+    if wrong or not separator or not url.isprintable():
         raise _url_problem(url, _DATABASE)
     return url
 

@@ -14,9 +14,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from collector.errors import UnavailableError
 from collector.models import Item, LaneKey, Result
 from collector.queue.letters import Depth, depths
-from collector.store.engine import Database
+from collector.store.engine import Database, is_deadlock
 from collector.store.leases import Leases
 from collector.store.plan import Plan, lane_id
 from collector.store.schema import lanes, queue_items
@@ -25,6 +26,9 @@ __all__ = ["CHUNK", "FREE", "DatabaseQueue", "Flight"]
 
 CHUNK: Final = 1_000
 """Ids added in one transaction."""
+
+TRIES: Final = 5
+"""How often a chunk is added that a deadlock undoes."""
 
 RETRY_S: Final = 30.0
 """A failed delivery is tried again after this, doubled with each further one (seconds)."""
@@ -94,17 +98,23 @@ class DatabaseQueue:
         Returns:
             How many did not wait already.
         """
-        added = 0
-        for start in range(0, len(ids), CHUNK):
+        # Sorted, so that two that add cannot wait for each other in a ring.
+        chunks = (sorted(set(ids[n : n + CHUNK])) for n in range(0, len(ids), CHUNK))
+        return sum([await self._add(key, chunk) for chunk in chunks])
+
+    async def _add(self, key: LaneKey, ids: Sequence[str], tries: int = TRIES) -> int:
+        try:
             async with self._database.within(), self._database.write() as connection:
                 lane = await lane_id(self._database, connection, key)
-                # Sorted, so that two that add cannot wait for each other in a ring.
-                some = sorted(set(ids[start : start + CHUNK]))
                 waiting = _q.dead_at.is_(None) & (_q.token.is_(None) | _q.again)
-                known = (_q.lane_id == lane) & _q.image_id.in_(some) & waiting
+                known = (_q.lane_id == lane) & _q.image_id.in_(ids) & waiting
                 count = sa.select(sa.func.count()).select_from(queue_items).where(known)
-                added += len(some) - (await connection.execute(count)).scalar_one()
-                await self._insert.run(connection, [(lane, image_id) for image_id in some])
+                added = len(ids) - (await connection.execute(count)).scalar_one()
+                await self._insert.run(connection, [(lane, image_id) for image_id in ids])
+        except UnavailableError as error:
+            if tries > 1 and is_deadlock(error):  # a worker settles the same ids in another order
+                return await self._add(key, ids, tries - 1)
+            raise
         return added
 
     async def reach(self) -> None:

@@ -26,7 +26,7 @@ from collector.store.prepared import SQLITE_IS_NEW, Prepared, at_once
 from collector.store.types import UtcDateTime
 from collector.text import os_reason
 
-__all__ = ["DRIVERS", "Database"]
+__all__ = ["DRIVERS", "Database", "is_deadlock"]
 
 DRIVERS: Final = {
     "sqlite": ("sqlite+aiosqlite", None),
@@ -44,6 +44,9 @@ ANSWER_S: Final = 30.0
 
 _OUTSIDE: Final = frozenset({"42501", "25006", "SQLITE_CORRUPT"})
 """No privilege, a read-only server, a damaged file: errors that drivers do not call operational."""
+
+_DEADLOCK: Final = frozenset({"40P01", 1213})
+"""PostgreSQL's code and MariaDB's."""
 
 _CACHE_KIB: Final = 4_000
 """What each connection to SQLite may keep in memory, and sort in (KiB)."""
@@ -253,7 +256,7 @@ class Database:
         except DBAPIError as error:
             if getattr(error.orig, "sqlite_errorname", None) == "SQLITE_NOTADB":
                 raise ConfigurationError(f"database {self}: the file is no database") from error
-            if error.connection_invalidated or _is_outside(error.orig):
+            if error.connection_invalidated or not _OUTSIDE.isdisjoint(_codes(error.orig)):
                 raise UnavailableError(f"database {self}: {_first_line(error.orig)}") from error
             raise
         except OSError as error:
@@ -376,17 +379,17 @@ def _parse(text: str) -> tuple[sa.URL, str]:
             "database.url: not a database URL; allowed: sqlite:///FILE, postgresql://…, mysql://…"
         ) from error
     backend = url.get_backend_name()
-    if DRIVERS[backend][1] == "mysql" and not url.database:
-        raise ConfigurationError(
-            f"database {url.render_as_string()}: the URL names no database; mysql://…/NAME"
-        )
     return url.set(drivername=DRIVERS[backend][0]), "mysql" if backend == "mariadb" else backend
 
 
-def _is_outside(error: BaseException | None) -> bool:
-    """Whether the database refuses for reasons that are not the statement's."""
-    codes = (getattr(error, "sqlstate", None), getattr(error, "sqlite_errorname", None))
-    return not _OUTSIDE.isdisjoint(codes)
+def is_deadlock(error: UnavailableError) -> bool:
+    """Whether a transaction was given up because it and another one waited for each other."""
+    return not _DEADLOCK.isdisjoint(_codes(getattr(error.__cause__, "orig", None)))
+
+
+def _codes(error: BaseException | None) -> tuple[object, ...]:
+    names = (getattr(error, "sqlstate", None), getattr(error, "sqlite_errorname", None))
+    return (*names, *getattr(error, "args", ())[:1])
 
 
 def _first_line(error: BaseException | None) -> str:

@@ -35,6 +35,9 @@ RENEW_S: Final = 5.0
 SEND_S: Final = 12.0
 """Nothing is sent later than this after the start of the last renewal (seconds, boot time)."""
 
+_LOST: Final = "the lease passed to another process, or ran out; nothing more is sent or written"
+"""Whoever notices it first: what a run ends with is told once."""
+
 GAP_S: Final = 1.0
 """A successor waits this long after a release, or after replacing a dead holder (seconds)."""
 
@@ -133,7 +136,7 @@ class Leases:
         if not self._tokens or boot_time() >= self._send_until:
             if self._trouble is not None:
                 raise UnavailableError(f"the lease could not be renewed in time: {self._trouble}")
-            raise LeaseLostError("the lease of the account ran out; nothing more is sent")
+            raise LeaseLostError(_LOST)
 
     async def take_all(self) -> float:
         """Take every account, or none.
@@ -221,7 +224,7 @@ class Leases:
         query = select(leases.c.name, leases.c.token).where(leases.c.name.in_(wanted))
         found = await connection.execute(query.with_for_update(read=True))
         if dict(found.all()) != wanted:
-            raise LeaseLostError("the lease passed to another process; nothing more is written")
+            raise LeaseLostError(_LOST)
 
     async def release(self) -> None:
         """Give everything back; a successor waits a second."""
@@ -253,7 +256,7 @@ class Leases:
                 query = select(func.count()).select_from(leases).where(mine)
                 kept = (await connection.execute(query)).scalar_one()
         if kept != len(tokens):
-            raise LeaseLostError("the lease passed to another process; nothing more is sent")
+            raise LeaseLostError(_LOST)
         self._trouble = None
         if self._tokens.items() <= tokens.items():
             self._send_until = began + SEND_S

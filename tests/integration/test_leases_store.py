@@ -250,11 +250,16 @@ async def test_stopped_in_the_midst_of_a_renewal_it_asks_again(
 
         monkeypatch.setattr(leases, "_renew", late)
         monkeypatch.setattr(module, "RENEW_S", 5.0)
-        with pytest.raises(LeaseLostError, match="passed to another process"):
+        with pytest.raises(LeaseLostError, match="passed to another process") as kept:
             async with asyncio.timeout(20):
                 await leases.keep()
-        with pytest.raises(LeaseLostError, match="ran out"):
+        with pytest.raises(LeaseLostError) as sent:
             leases.check()
+        async with database.write() as connection:
+            with pytest.raises(LeaseLostError) as written:
+                await leases.confirm(connection, ["one"])
+
+    assert str(kept.value) == str(sent.value) == str(written.value)
 
 
 HOLD = """

@@ -5,14 +5,14 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from collector.errors import LeaseLostError
 from collector.models import LaneKey, Outcome, Result
 from collector.normalize import normalize
 from collector.queue.database import RETRY_S, DatabaseQueue
 from collector.queue.letters import dead_letters, depths, retry
-from collector.store.engine import Database
+from collector.store.engine import Database, is_deadlock
 from collector.store.leases import Leases
 from collector.store.plan import Opening, Plan
 from collector.store.schema import leases as lease_rows
@@ -276,3 +276,42 @@ async def test_added_while_others_work(database_url):
 
             seen = select(func.count()).select_from(images).where(images.c.state == "present")
             assert (await connection.execute(seen)).scalar_one() == len(ids)
+
+
+WAITING = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    "mysql": "SELECT count(*) FROM information_schema.innodb_trx"
+    " JOIN information_schema.processlist ON id = trx_mysql_thread_id"
+    " WHERE db = database() AND trx_state = 'LOCK WAIT'",
+}
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+async def test_added_again_after_a_deadlock(new_database, kind, monkeypatch):
+    """What the database undid because somebody locked the same items the other way round."""
+    deadlocks = []
+
+    def noticed(error):
+        deadlocks.append(is_deadlock(error))
+        return deadlocks[-1]
+
+    monkeypatch.setattr("collector.queue.database.is_deadlock", noticed)
+    url, more = new_database(kind), update(queue_items).values(deliveries=1)
+    async with Database(url) as database, Database(url) as elsewhere:
+        queue = DatabaseQueue(database, max_deliveries=3)
+        await queue.add(OTHER, [f"img-{n}" for n in range(100)])
+        await queue.add(KEY, ["img-a", "img-z"])
+        async with asyncio.TaskGroup() as group, elsewhere.write() as connection:
+            # MariaDB undoes who changed less, PostgreSQL who waited first.
+            await connection.execute(more.where(queue_items.c.image_id != "img-a"))
+            adding = group.create_task(queue.add(KEY, ["img-a", "img-new", "img-z"]))
+            waiting = 0
+            while not waiting:
+                async with elsewhere.read() as other:
+                    waiting = (await other.execute(text(WAITING[kind]))).scalar_one()
+            await connection.execute(more.where(queue_items.c.image_id == "img-a"))
+
+        assert adding.result() == 1
+        assert ("img-new",) in await rows(database, "image_id")
+    assert deadlocks == [True]

@@ -226,6 +226,7 @@ def test_no_duration_is_none(text):
             "sqlite://…",
             "sqlite:///FILE",
         ),
+        ("[database]\nurl = 'mysql://h:1/?a=b'\n", "database.url", "mysql://…", "HOST/NAME"),
         ("[database]\nurl = 'x.db'\n", "database.url", "a text of 4 characters", "sqlite:///FILE"),
         ("[queue]\nurl = 'redis://h'\n", "queue.url", "redis://…", '"database", amqp://'),
         ("[queue]\nmax_deliveries = 0\n", "queue.max_deliveries", "0", "a whole number from 1"),
