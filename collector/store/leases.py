@@ -163,6 +163,14 @@ class Leases:
         mine = {**self._identity, "account": account}
         async with self._database.within(), self._database.write() as connection:
             now, later = self._database.now(), self._database.now(TTL_S)
+            # Its key may just be rotated: work is found by the account's name, so that two holders
+            # of two keys would take the same.
+            others = select(leases).where(
+                leases.c.account == account, leases.c.name != name, leases.c.expires > now
+            )
+            for other in await connection.execute(others):
+                if not (self._is_dead(other) or self._is_left(other)):
+                    return Holder(account, other.holder, other.expires)
             query = select(leases, now.label("now")).where(leases.c.name == name)
             row = (await connection.execute(query.with_for_update())).one_or_none()
             if row is None:

@@ -63,6 +63,20 @@ async def test_a_lease_is_taken_by_one_of_many(database: Database) -> None:
         await change(database, expires=database.now())
 
 
+async def test_two_keys_of_one_account(database: Database) -> None:
+    """While its key is rotated, host after host, an account's work is still one process's."""
+    before = Leases(database, {"one": "ak:1"})
+    await before.take_all()
+    after = Leases(database, {"one": "ak:2"})
+    with pytest.raises(HeldError, match=rf"account one is held .* pid {os.getpid()}"):
+        await after.take_all()
+    await before.release()
+
+    assert await after.take_all() == 0.0
+    with pytest.raises(HeldError):
+        await before.take_all()
+
+
 async def test_all_accounts_or_none(database: Database) -> None:
     """A process whose second account is held gives the first one back, and names the holder."""
     first = Leases(database, {"two": "ak:2"})
