@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from tests.support.broker import ADDRESS
 from tests.support.fleet import ACCOUNT_RATE, LANE_RATE, Fleet, disturb
 
 
@@ -14,7 +15,7 @@ def _broker():
     import socket
 
     try:
-        socket.create_connection(("127.0.0.1", 5672), timeout=2).close()
+        socket.create_connection(ADDRESS, timeout=2).close()
     except OSError as error:
         if os.environ.get("COLLECTOR_REQUIRE_SERVICES") == "1":
             raise

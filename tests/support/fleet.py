@@ -25,6 +25,7 @@ from collector.queue import queue_of
 from collector.simulator.server import Simulator, SimulatorOptions, running
 from collector.store.engine import Database
 from tests.support.arrivals import punctual
+from tests.support.broker import BROKER, proxied_broker, through
 from tests.support.proxy import Proxy, proxied
 from tests.support.service import ENTRY, configuration, rows
 
@@ -33,7 +34,6 @@ REGIONS = ("cn-north-1", "cn-east-2")
 LANE_RATE, ACCOUNT_RATE = 10, 16
 JITTER_S = 0.1
 """How late a request may arrive, for want of a connection or of a free processor (seconds)."""
-BROKER = "amqp://guest:guest@127.0.0.1:5672/"
 
 
 class Fleet:
@@ -73,7 +73,7 @@ class Fleet:
         self._database = await enter(Database(direct))
         host, port = self._direct.host or "127.0.0.1", self._direct.port or 5432
         self.database_proxy = await enter(proxied(host, port))
-        self.broker_proxy = await enter(proxied("127.0.0.1", 5672))
+        self.broker_proxy = await enter(proxied_broker())
         for name in ACCOUNTS:
             file = self.directory / f"{name}.toml"
             file.write_text(f'access_key = "key-{name}"\nsecret_key = "secret-{name}"\n')
@@ -84,7 +84,7 @@ class Fleet:
             self.simulator.url,
             url.render_as_string(hide_password=False),
             accounts={name: f"file:{self.directory / name}.toml" for name in ACCOUNTS},
-            queue=f"amqp://guest:guest@127.0.0.1:{self.broker_proxy.port}/",
+            queue=through(self.broker_proxy),
             rate_limit=LANE_RATE,
             account_rate_limit=ACCOUNT_RATE,
         )
