@@ -37,7 +37,11 @@ from collector.text import printable, redacted_url, shown
 try:
     import aio_pika
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-    from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelNotFoundEntity
+    from aio_pika.exceptions import (
+        CONNECTION_EXCEPTIONS,
+        ChannelNotFoundEntity,
+        ChannelPreconditionFailed,
+    )
 except ImportError as missing:
     raise ConfigurationError(
         "queue.url: the broker's driver is not installed; "
@@ -110,7 +114,7 @@ class RabbitQueue(DatabaseQueue):
         with self._explained():
             if self._publisher is None:
                 self._publisher = await (await self._connected()).channel()
-            name = await self._declare(self._publisher, key)
+            name = await self._declare(key)
             exchange = self._publisher.default_exchange
             for start in range(0, len(ids), CONFIRMS):
                 async with asyncio.timeout(CONNECT_S * 3), asyncio.TaskGroup() as group:
@@ -277,9 +281,8 @@ class RabbitQueue(DatabaseQueue):
         for key in [LaneKey(account, region) for region in regions]:
             if key not in self._lanes:
                 with self._explained():
-                    channel = self._channels[account]
-                    name = await self._declare(channel, key)
-                    queue = await channel.get_queue(name, ensure=False)
+                    name = await self._declare(key)
+                    queue = await self._channels[account].get_queue(name, ensure=False)
                     self._lanes[key] = {}
                     await queue.consume(partial(self._receive, key))
 
@@ -324,15 +327,25 @@ class RabbitQueue(DatabaseQueue):
             while True:
                 await (await self._done.get()).ack()
 
-    async def _declare(self, channel: AbstractChannel, key: LaneKey) -> str:
+    async def _declare(self, key: LaneKey) -> str:
         name = self._name(key)
         if key not in self._declared:
-            arguments: dict[str, Any] = {"x-queue-type": "quorum"}
-            if await self._server_version() >= _LIMITLESS_SINCE:
-                arguments["x-delivery-limit"] = -1
-            await channel.declare_queue(name, durable=True, arguments=arguments)
+            kind: dict[str, Any] = {"x-queue-type": "quorum"}
+            if await self._server_version() < _LIMITLESS_SINCE:
+                await self._declare_as(name, kind)
+            else:
+                try:
+                    await self._declare_as(name, {**kind, "x-delivery-limit": -1})
+                except ChannelPreconditionFailed:  # it is there since before the broker's upgrade
+                    await self._declare_as(name, kind)
+                    log.get_logger().warning("queue_has_delivery_limit", queue=name)
             self._declared.add(key)
         return name
+
+    async def _declare_as(self, name: str, arguments: dict[str, Any]) -> None:
+        """On a channel of its own, which a refusal closes."""
+        async with (await self._connected()).channel() as channel:
+            await channel.declare_queue(name, durable=True, arguments=arguments)
 
     async def _server_version(self) -> int:
         transport: Any = (await self._connected()).transport

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import aio_pika
 import pytest
+from structlog.testing import capture_logs
 
 from collector import config
 from collector.errors import UnavailableError
@@ -266,6 +267,32 @@ async def test_deleted_queue_ends_the_session(settings_of, broker, sqlite_url):
         with pytest.raises(ExceptionGroup) as caught:
             await watching
         assert caught.group_contains(UnavailableError)
+
+
+async def test_queue_from_before_an_upgrade(settings_of, broker, sqlite_url, monkeypatch):
+    """A queue that RabbitMQ 3 declared is used on, and the log names it: RabbitMQ 4 limits it."""
+    monkeypatch.setattr("collector.queue.rabbitmq._LIMITLESS_SINCE", 0)
+    name = f"{broker}.{KEY.account}.{KEY.region}"
+    async with await aio_pika.connect(BROKER) as connection:
+        channel = await connection.channel()
+        await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum"})
+    settings = settings_of(sqlite_url)
+    with capture_logs() as logged:
+        await add(settings, ["img-a"])
+    assert [(one["event"], one["queue"]) for one in logged] == [("queue_has_delivery_limit", name)]
+    async with worker(settings, sqlite_url) as w:
+        await w.end(await take(w, 1))
+    assert await left(settings) == []
+
+
+async def test_queue_of_another_kind(settings_of, broker, sqlite_url):
+    """A queue that somebody declared otherwise is refused, by its name."""
+    name = f"{broker}.{KEY.account}.{KEY.region}"
+    async with await aio_pika.connect(BROKER) as connection:
+        channel = await connection.channel()
+        await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "classic"})
+    with pytest.raises(UnavailableError, match=f"x-queue-type.*{name}"):
+        await add(settings_of(sqlite_url), ["img-a"])
 
 
 async def test_unreachable_broker(settings_of, sqlite_url):
