@@ -522,14 +522,15 @@ def test_no_fault_looks_like_a_deletion(tmp_path: Path) -> None:
             # 0: where few calls are made, none of them may have met a fault.
             assert site.run("run", "--quiet", "--fresh").code in (0, 3, 77)
             assert site.column("SELECT count(*) FROM images WHERE state = 'gone'") == [0]
-            assert site.sql(versions) == truth
+            # A false id of a listing is planned too; a batch may answer with the same one.
+            assert [row for row in site.sql(versions) if row[1] in checked] == truth
             run = site.column("SELECT max(id) FROM runs")[0]
             for pk, outcome, last in site.sql(
                 "SELECT images.id, outcome, last_checked_at FROM images"
                 " JOIN observation_rows ON image_pk = images.id AND run_id = ?",
                 run,
             ):
-                if pk in checked:  # a false id of a listing is planned too, and is not found
+                if pk in checked:
                     assert (last != checked[pk]) == (outcome == "present")
                     checked[pk] = last
         read = set(
