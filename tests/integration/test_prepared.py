@@ -1,5 +1,6 @@
 """Statements compiled once: the same rows on every database, however many go with one statement."""
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -77,6 +78,8 @@ async def test_sqlite_finds_each_row_by_its_key(sqlite_url: str, *, analyzed: bo
             )
             steps = [row[3] for row in plan]
             scans = [step for step in steps if step.startswith("SCAN")]
-            assert all("CONSTANT" in step or "given" in step for step in scans), (name, steps)
+            # SQLite calls its rows constant, and later a VALUES clause.
+            given = re.compile("CONSTANT|VALUES|given")
+            assert all(given.search(step) for step in scans), (name, steps)
             for table in (images, image_versions, observation_rows):
                 assert f"SCAN {table.name}" not in " ".join(steps)

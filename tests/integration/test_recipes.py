@@ -103,7 +103,8 @@ async def test_mariadb(new_database, tmp_path):
     needs("mariadb")
     url = make_url(new_database("mysql"))
     await fill(url.render_as_string(hide_password=False))
-    options = f"--host={url.host} --user={url.username} --table {url.database}"
+    server = f"--host={url.host} --port={url.port or 3306} --skip-ssl"
+    options = f"{server} --user={url.username} --table {url.database}"
     (rule,) = cook("mariadb", tmp_path, mariadb=options)
 
     assert [cell.strip() for cell in rule.splitlines()[3].split("|")[1:5]] == [
