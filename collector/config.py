@@ -114,9 +114,12 @@ def found() -> Path | None:
 
 def _is_there(place: Path) -> bool:
     try:
-        return place.exists()
+        place.stat()  # not `exists`, which takes "may not" for "is not" on Python 3.14
     except PermissionError:  # root's home, where `runuser` leaves a service's user
         return place.is_absolute()  # reading it then says why not
+    except OSError:
+        return False
+    return True
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -241,8 +241,10 @@ class Database:
         Raises:
             UnavailableError: its directory may not be entered.
         """
-        with self.explained():
-            return self.path is None or self.path.exists()
+        with self.explained(), suppress(FileNotFoundError, NotADirectoryError):
+            # Not `exists`, which takes "may not" for "is not" on Python 3.14.
+            return self.path is None or bool(self.path.stat())
+        return False
 
     @contextmanager
     def explained(self) -> Iterator[None]:
