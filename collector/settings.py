@@ -7,11 +7,13 @@ Values are checked strictly: `"10"` is no number.
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from difflib import get_close_matches
 from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -134,16 +136,16 @@ def check_database(url: str) -> str:
     file = rest.partition("?")[0]
     in_memory = scheme == "sqlite" and (file[:1] != "/" or file in ("/", "/:memory:"))
     nameless = scheme in ("mysql", "mariadb") and not file.partition("/")[2]
-    wrong = in_memory or nameless or scheme not in _SCHEMES
-    if wrong or not separator or not url.isprintable():
+    if in_memory or nameless or scheme not in _SCHEMES or not (separator and url.isprintable()):
         raise _url_problem(url, _DATABASE)
     return url
 
 
 def _queue(url: str) -> str:
-    if url != "database" and not re.fullmatch(r"amqps?://\S+", url):
-        raise _url_problem(url, _QUEUE)
-    return url
+    with suppress(ValueError):  # a port that is no number
+        if url == "database" or (re.fullmatch(r"amqps?://\S+", url) and urlsplit(url).port != 0):
+            return url
+    raise _url_problem(url, _QUEUE)
 
 
 def _credentials(text: str) -> str:

@@ -42,6 +42,7 @@ try:
         ChannelNotFoundEntity,
         ChannelPreconditionFailed,
     )
+    from aiormq.exceptions import InvalidFrameError
 except ImportError as missing:
     raise ConfigurationError(
         "queue.url: the broker's driver is not installed; "
@@ -370,4 +371,6 @@ class RabbitQueue(DatabaseQueue):
             if not isinstance(first, (TimeoutError, *CONNECTION_EXCEPTIONS)):
                 raise
             reason = " ".join(str(first).split()) or type(first).__name__
+            if isinstance(first, InvalidFrameError):  # which keeps to itself what the broker said
+                reason = "refused; is there such a virtual host, and may this user enter it?"
             raise UnavailableError(f"queue {redacted_url(self._url)}: {reason}") from error

@@ -295,6 +295,13 @@ async def test_queue_of_another_kind(settings_of, broker, sqlite_url):
         await add(settings_of(sqlite_url), ["img-a"])
 
 
+async def test_no_such_virtual_host(settings_of, sqlite_url):
+    """What the driver keeps to itself is told in words."""
+    settings = settings_of(sqlite_url, f"{BROKER.rstrip('/')}/nowhere")
+    with pytest.raises(UnavailableError, match=r"/nowhere: refused; .*virtual host"):
+        await add(settings, ["img-a"])
+
+
 async def test_unreachable_broker(settings_of, sqlite_url):
     """A broker that is not there is one line, without its password."""
     settings = settings_of(sqlite_url, "amqp://user:hidden@127.0.0.1:1/")
