@@ -29,6 +29,7 @@ def create_table(name: str, *columns: Any, **options: Any) -> None:
         *columns,
         mysql_engine="InnoDB",
         mysql_charset="utf8mb4",
+        # MariaDB's name and MySQL's: each takes the other's for a comment.
         mysql_collate="/*M! utf8mb4_nopad_bin */ /*!80017 utf8mb4_0900_bin */",
         **options,
     )
