@@ -75,13 +75,22 @@ def test_hardening_has_reasons(name):
 
 
 def test_units_name_the_exit_codes():
-    """What does not heal by a restart is not restarted; a held account is no failure of a timer."""
+    """What a restart does not heal is not restarted; no failure: a stop, a timer's held account."""
     service = (CONFIG / "systemd/collector.service").read_text()
     run = (CONFIG / "systemd/collector-run.service").read_text()
 
-    assert "RestartPreventExitStatus=77 78" in service
-    assert "SuccessExitStatus=143" in service
-    assert "SuccessExitStatus=75" in run
+    assert "\nRestartPreventExitStatus=77 78\n" in service
+    assert "\nSuccessExitStatus=143\n" in service
+    assert "\nSuccessExitStatus=75 143\n" in run
+
+
+def test_failure_can_be_mailed():
+    """A mail program may be set-uid (exim is), and delivers after it has returned."""
+    text = (CONFIG / "systemd/collector-failed@.service").read_text()
+
+    assert "\nUser=collector\n" in text
+    assert "\nKillMode=process\n" in text
+    assert not re.search(r"(?m)^(DynamicUser|NoNewPrivileges|Protect)", text)
 
 
 def cron_lines():
