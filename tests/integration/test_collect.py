@@ -164,7 +164,7 @@ async def test_a_run_of_an_account_that_was_renamed_is_sealed(
                 stop.set()
 
         here.simulator.intercept = watch
-        old = (await here.collect(accounts=("old",), stop=stop, rate_limit=100)).summary.run
+        old = (await here.collect(accounts=("old",), stop=stop, concurrency=1)).summary.run
         assert (old["status"], old["digest"]) == ("interrupted", None)
         here.simulator.intercept = None
 
