@@ -1,6 +1,7 @@
 """What `config/` ships works: units, cron, alert rules, dashboard, grants, policy."""
 
 import asyncio
+import gzip
 import json
 import re
 import shutil
@@ -150,6 +151,28 @@ async def test_cron_job_is_silent_when_all_is_well(tmp_path, sqlite_url):
     assert code == 77
     assert "sign result is not same" in output
     assert output.splitlines()[-1].startswith("collector: run 2 is failed")
+
+
+def test_logrotate_empties_the_file_in_use(tmp_path):
+    """Who appends to the log goes on doing so after it was copied and emptied."""
+    program = shutil.which("logrotate", path="/usr/sbin:/sbin")
+    if program is None:
+        pytest.skip("logrotate is not installed")
+    rules = tmp_path / "rules"
+    text = (CONFIG / "logrotate/collector").read_text()
+    text = text.replace("/var/log/collector/", f"{tmp_path}/")
+    owner = f"su {tmp_path.owner()} {tmp_path.group()}"
+    rules.write_text(text.replace("su collector collector", owner))
+    with (tmp_path / "collector.log").open("a") as log:
+        for line in ("first\n", "second\n"):
+            print(line, end="", file=log, flush=True)
+            words = [program, "--force", "--state", str(tmp_path / "state"), str(rules)]
+            found = subprocess.run(words, capture_output=True, text=True, check=False)
+            assert (found.stderr, found.returncode) == ("", 0)
+
+    assert (tmp_path / "collector.log").read_text() == ""
+    assert (tmp_path / "collector.log.1").read_text() == "second\n"
+    assert gzip.decompress((tmp_path / "collector.log.2.gz").read_bytes()) == b"first\n"
 
 
 def metric_names():
