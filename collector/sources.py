@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -30,6 +29,10 @@ __all__ = ["IdsFile", "ListingError", "Selection", "Sources", "list_ids", "plan_
 
 CHUNK: Final = 5_000
 """Ids that are read from a file before they are handed on."""
+
+
+AGAIN: Final = 2
+"""How often a listing that shrank while it was read is begun again."""
 
 
 class ListingError(Exception):
@@ -164,7 +167,12 @@ class Sources:
     @classmethod
     @contextmanager
     def of(
-        cls, settings: Settings, selection: Selection, stdin: BinaryIO | None = None
+        cls,
+        settings: Settings,
+        selection: Selection,
+        stdin: BinaryIO | None = None,
+        *,
+        may_be_empty: bool = False,
     ) -> "Iterator[Sources]":
         """Read and check what the configuration and the command line name.
 
@@ -173,7 +181,8 @@ class Sources:
 
         Raises:
             UsageError: what the command line names is malformed or not there.
-            ConfigurationError: what the configuration names is, or it names no image.
+            ConfigurationError: what the configuration names is, or it names no image; either
+                way naming none is good where it `may_be_empty`.
             UnavailableError: there is nowhere to keep standard input.
         """
         known = [account.name for account in settings.accounts]
@@ -190,7 +199,7 @@ class Sources:
             else:
                 settings.require_targets()
                 sources._configure(settings, selection)
-            if not sources.keys:
+            if not sources.keys and not may_be_empty:
                 if selection.narrows:
                     raise UsageError("the command line selects no image at all")
                 raise ConfigurationError(f"{settings.path}: its files of ids name no image at all")
@@ -285,33 +294,53 @@ async def _pages(
 ) -> AsyncIterator[list[str]]:
     """List one source.
 
+    Images that move up a page while it is read would be missed: when the API counts fewer than
+    before, it is begun again, and its ids come twice.
+
     Raises:
-        ListingError: a page could not be read, came twice in a row or has more images than the API
-            counts, or all pages have fewer.
+        ListingError: a page could not be read, came twice or has more images than the API counts,
+            or all pages have fewer, or their number would not stop shrinking.
         AbandonedError: the lane was closed.
     """
-    listed, before = 0, None
-    for page in count(1):
-        call = list_images(lane.key.region, source, page)
-        reply = (await account.request(lane, call, tally)).reply
-        if reply.outcome is not Outcome.PRESENT or reply.result is None:
-            reason = reply.error_message or reply.error_code or "no reason given"
-            raise ListingError(f"{reply.outcome}: {reason}", reply.outcome)
-        images, total = reply.result.get("images"), reply.result.get("totalCount")
-        if images is None and total == 0:
-            return
-        if not isinstance(images, list) or not isinstance(total, int):
-            raise ListingError("an answer without a list")
-        ids = [image.get("imageId") if isinstance(image, dict) else None for image in images]
-        good = [found for found in ids if isinstance(found, str) and not id_problem(found)]
-        if ids and ids == before:  # else what is not listed would pass for counted
-            raise ListingError(f"page {page} is page {page - 1} again")
-        listed, before = listed + len(ids), ids
-        if good:
-            yield good
-        if len(good) < len(ids):
+    page = listed = counted = begun_again = 0
+    pages: dict[str, int] = {}  # by the first id
+    while True:
+        page += 1
+        ids, images, total = await _page(account, lane, source, page, tally)
+        if total < counted:
+            if begun_again == AGAIN:
+                raise ListingError(f"the API counted {counted} images, then {total}")
+            begun_again, page, listed, counted = begun_again + 1, 0, 0, 0
+            pages.clear()
+            continue
+        if ids and (same := pages.setdefault(ids[0], page)) != page:
+            # Else what is not listed would pass for counted.
+            raise ListingError(f"page {page} is page {same} again")
+        listed, counted = listed + images, total
+        if ids:
+            yield ids
+        if len(ids) < images:
             raise ListingError("an image without a usable id")
-        if len(ids) <= total <= listed:
+        if images <= total <= listed:
             return
-        if not ids or len(ids) > total:
+        if not images or images > total:
             raise ListingError(f"{listed} images were listed where the API counts {total}")
+
+
+async def _page(
+    account: Account, lane: Lane, source: Source, page: int, tally: Tally
+) -> tuple[list[str], int, int]:
+    """Ask for one page: its usable ids, how many images it has, and how many the API counts."""
+    call = list_images(lane.key.region, source, page)
+    reply = (await account.request(lane, call, tally)).reply
+    if reply.outcome is not Outcome.PRESENT or reply.result is None:
+        reason = reply.error_message or reply.error_code or "no reason given"
+        raise ListingError(f"{reply.outcome}: {reason}", reply.outcome)
+    images, total = reply.result.get("images"), reply.result.get("totalCount")
+    if images is None and total == 0:
+        images = []
+    if not isinstance(images, list) or not isinstance(total, int):
+        raise ListingError("an answer without a list")
+    ids = [image.get("imageId") if isinstance(image, dict) else None for image in images]
+    good = [found for found in ids if isinstance(found, str) and not id_problem(found)]
+    return good, len(images), total

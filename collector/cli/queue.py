@@ -48,7 +48,8 @@ def add(
         raise UsageError("give REGION/ID or --ids-file")
     accounts = () if account is None else (account,)
     selection = Selection(images, ids_file, accounts=accounts)
-    with Sources.of(settings, selection, sys.stdin.buffer) as sources:
+    # A listing without images, as `discover` pipes it, is no mistake.
+    with Sources.of(settings, selection, sys.stdin.buffer, may_be_empty=True) as sources:
         return runtime.run(lambda stop: _add(settings, sources, stop, as_json=as_json))
 
 

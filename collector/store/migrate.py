@@ -11,7 +11,7 @@ from sqlalchemy import Connection, inspect, select, table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.expression import column
 
-from collector.errors import SchemaError, UnavailableError, UsageError
+from collector.errors import HeldError, SchemaError, UnavailableError, UsageError
 from collector.store.engine import Database
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ _LOCK_S: Final = 60
 """How long to wait for another process that is migrating (seconds)."""
 
 _VERSION: Final = table("alembic_version", column("version_num"))
+
+_LEASES: Final = table("leases", column("account"), column("holder"), column("expires"))
+"""What every revision has of it."""
 
 
 def _scripts() -> Path:
@@ -133,6 +136,7 @@ async def upgrade(database: Database, revision: str = "head") -> None:
     """Migrate up; the views are created again at head.
 
     Raises:
+        HeldError: a process holds an account, and the tables would change under it.
         UsageError: there is no such revision.
     """
     if not database.exists:
@@ -142,9 +146,13 @@ async def upgrade(database: Database, revision: str = "head") -> None:
 
 
 async def downgrade(database: Database, revision: str) -> None:
-    """Migrate down to a revision (`base`: nothing is left)."""
+    """Migrate down to a revision (`base`: nothing is left).
+
+    Raises:
+        HeldError: a process holds an account.
+    """
     require_file(database)
-    await _migrate(database, lambda config: _command().downgrade(config, revision))
+    await _migrate(database, lambda config: _command().downgrade(config, revision), down=True)
 
 
 async def drift(database: Database) -> list[str]:
@@ -202,7 +210,9 @@ def _in_words(entry: Any) -> str:
     return " ".join(str(getattr(part, "name", part)) for part in entry if part is not None)
 
 
-async def _migrate(database: Database, run: Callable[["Config"], None]) -> None:
+async def _migrate(
+    database: Database, run: Callable[["Config"], None], *, down: bool = False
+) -> None:
     def migrate(connection: Connection) -> None:
         config = _config()
         config.attributes["connection"] = connection
@@ -222,11 +232,20 @@ async def _migrate(database: Database, run: Callable[["Config"], None]) -> None:
                 found = await _current(connection)
                 if found is not None and found not in _revisions():
                     raise not_at_head(database, found)
+                if found is not None and (down or found != head()):
+                    await _require_nobody(database, connection)
                 with _refusal():
                     await connection.run_sync(migrate)
                 await connection.commit()
             finally:
                 await connection.invalidate()
+
+
+async def _require_nobody(database: Database, connection: AsyncConnection) -> None:
+    """Refuse to change the tables under a process that looked at their revision when it began."""
+    held = select(_LEASES).where(_LEASES.c.expires > database.now()).limit(1)
+    if found := (await connection.execute(held)).one_or_none():
+        raise HeldError(f"account {found.account} is held by another process: {found.holder}")
 
 
 @contextmanager

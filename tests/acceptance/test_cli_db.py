@@ -19,6 +19,7 @@ from sqlalchemy import Engine, event, text
 
 from collector.cli.main import main
 from collector.store.engine import Database
+from collector.store.leases import Leases
 from tests.support.sealed import history
 
 Run = Callable[..., tuple[int, str, str]]
@@ -187,6 +188,27 @@ def test_upgrade_and_downgrade(kind: str, new_database: Callable[..., str], run:
     for words, revision in ((("upgrade",), "0001"), (("downgrade", "base"), None)):
         code, output, _ = run("db", words[0], "--database", url, *words[1:], "--json")
         assert (code, json.loads(output)) == (0, {"revision": revision})
+
+
+def test_no_migration_under_a_process_at_work(database_url: str, run: Run) -> None:
+    """Who holds an account looked at the revision when it began; nothing changes: no matter."""
+
+    async def hold() -> None:
+        async with Database(database_url) as database:
+            await Leases(database, {"one": "ak:1"}).take_all()
+
+    async def let_go() -> None:
+        async with Database(database_url) as database, database.write() as connection:
+            await connection.execute(text("DELETE FROM leases"))
+
+    asyncio.run(hold())
+    where = ("--database", database_url)
+    code, output, error = run("db", "downgrade", "base", *where)
+    assert (code, output) == (75, "")
+    assert "account one is held by another process" in error
+    assert run("db", "upgrade", *where)[0] == 0
+    asyncio.run(let_go())
+    assert run("db", "downgrade", "base", *where)[0] == 0
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mysql"])

@@ -56,6 +56,13 @@ def test_what_is_added_waits_once(site: Site) -> None:
     assert document["holders"] == []
 
 
+def test_an_empty_listing_adds_nothing(site: Site) -> None:
+    """`discover` prints nothing for an account without images: for the pipe that is no mistake."""
+    for stdin in ("", "# nothing today\n"):
+        piped = site.run("queue", "add", "--ids-file", "-", stdin=stdin)
+        assert (piped.code, piped.out) == (0, "0 ids added to the queue\n")
+
+
 def test_an_empty_queue_and_who_holds_an_account(site: Site) -> None:
     """Nothing waits, and somebody is at work: both commands that tell of it name the process."""
     assert site.run("db", "upgrade").code == 0

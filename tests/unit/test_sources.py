@@ -370,6 +370,19 @@ def test_a_listing_is_read_to_its_end(count: int, source: Source) -> None:
             "page 2 is page 1 again",
             100,
         ),
+        (
+            lambda asked, _: found(
+                {
+                    "images": [
+                        {"imageId": f"i{int(dict(asked.query)['pageNumber']) % 2}-{n}"}
+                        for n in range(100)
+                    ],
+                    "totalCount": 300,
+                }
+            ),
+            "page 3 is page 1 again",
+            200,
+        ),
         (paged(["good", "bad id"]), "an image without a usable id", 1),
         (
             lambda *_: found({"images": [None, {"imageId": 5}, {}], "totalCount": 3}),
@@ -384,6 +397,34 @@ def test_a_listing_that_is_not_whole_fails(script: Any, text: str, listed: int) 
         listing(script)
     assert text in str(caught.value)
     assert len(caught.value.listed) == listed
+
+
+def shrinking(*lists: Sequence[str]) -> Any:
+    """An endpoint that deletes something after each first page, until the last list."""
+    pages, begun = [paged(ids) for ids in lists], 0
+
+    def script(asked: Call, times: int) -> Any:
+        nonlocal begun
+        answer = pages[min(begun, len(pages) - 1)](asked, times)
+        begun += dict(asked.query)["pageNumber"] == "1"
+        return answer
+
+    return script
+
+
+def test_a_listing_that_shrinks_while_it_is_read_is_begun_again() -> None:
+    """The first image of page 2 is on page 1 when a deletion has moved it up: nobody saw it."""
+    ids = [f"img-{number}" for number in range(250)]
+    listed, calls = listing(shrinking(ids, ids[1:]))
+    assert set(listed) == set(ids)
+    assert [dict(call.query)["pageNumber"] for call in calls] == ["1", "2", "1", "2", "3"]
+
+
+def test_a_listing_that_does_not_stop_shrinking_has_failed() -> None:
+    """Three times begun, it is told as what it is."""
+    ids = [f"img-{number}" for number in range(250)]
+    with pytest.raises(ListingError, match="counted 248 images, then 247"):
+        listing(shrinking(ids, ids[1:], ids[2:], ids[3:], ids[4:]))
 
 
 def test_a_page_that_fails_and_heals_is_asked_again() -> None:
