@@ -18,6 +18,7 @@ import pytest
 
 from collector.models import LaneKey, Members, Outcome
 from collector.normalize import members
+from tests.support.forked import forker
 from tests.support.inventory import disk, image, inventory
 
 NORTH, OTHER = LaneKey("main", "cn-north-1"), LaneKey("other", "cn-north-1")
@@ -62,9 +63,7 @@ def start(database, *words, **options):
 
 def run(database, *words):
     """Exit code, standard output and standard error of a command."""
-    process = start(database, *words)
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out.decode(), err.decode()
+    return forker().run(Path("/"), words[0], "--database", database, *words[1:], constants={})
 
 
 def document(database, *words, code=0):

@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 
 from collector.simulator.server import Simulator
 from tests.conftest import server
+from tests.support import forked
 from tests.support.forked import Forker, forking
 from tests.support.site import Ended, Site, simulated
 
@@ -58,9 +59,8 @@ TERMINAL = re.compile(
 
 
 @pytest.fixture(scope="module")
-def forker() -> Iterator[Forker]:
-    with forking() as forker:
-        yield forker
+def forker() -> Forker:
+    return forked.forker()
 
 
 def fill(simulator: Simulator) -> None:
@@ -374,7 +374,7 @@ def test_files_are_for_their_owner_alone(tmp_path: Path, forker: Forker) -> None
     written = {
         str(path.relative_to(tmp_path)): mode(path)
         for path in tmp_path.rglob("*")
-        if path.is_file() and not path.name.startswith("command-") and path != site.config
+        if path.is_file() and path != site.config
     }
     assert {"initial.toml", "collector.db", "e.csv", "r.html", "copy.db"} <= set(written)
     assert {name: found for name, found in written.items() if found != 0o600} == {}

@@ -9,15 +9,15 @@ import pytest
 
 from tests.faults import world
 from tests.faults.place import TARGET, Place
-from tests.support.forked import Forker, forking
+from tests.support import forked
+from tests.support.forked import Forker
 from tests.support.site import Site
 
 
 @pytest.fixture(scope="session")
-def forker() -> Iterator[Forker]:
+def forker() -> Forker:
     """Starts commands quickly."""
-    with forking() as forker:
-        yield forker
+    return forked.forker()
 
 
 Past = tuple[Path, Mapping[str, world.Image]]

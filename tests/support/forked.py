@@ -5,6 +5,7 @@ else; its limits, its user, its clock and the program's constants can be set bef
 """
 
 import asyncio
+import atexit
 import functools
 import importlib
 import json
@@ -13,16 +14,17 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from tests.support.site import KEYS, Ended, until
 
-__all__ = ["QUICK", "STAGES", "Forked", "Forker", "forking", "short_lease"]
+__all__ = ["QUICK", "STAGES", "Forked", "Forker", "forker", "forking", "short_lease"]
 
 STAGES: Final[Mapping[str, tuple[str, str]]] = {
     "opening": ("collector.store.migrate", "create_if_empty"),
@@ -61,13 +63,11 @@ class Forked:
 
     Attributes:
         pid: of its process.
-        directory: where it works; its output goes to files there.
     """
 
-    def __init__(self, forker: "Forker", pid: int, directory: Path, name: str) -> None:
+    def __init__(self, forker: "Forker", pid: int, files: Path) -> None:
         self.pid = pid
-        self.directory = directory
-        self._forker, self._name = forker, name
+        self._forker, self._files = forker, files
         self._code: int | None = None
 
     @property
@@ -84,19 +84,19 @@ class Forked:
 
     def reached(self, timeout_s: float = 20.0) -> None:
         """Wait until it stands before its stage."""
-        mark = self.directory / f"{self._name}.at"
+        mark = self._files.with_suffix(".at")
         until(lambda: mark.exists() or self.code is not None, timeout_s)
         if not mark.exists():
             raise AssertionError(f"it ended before its stage: {self.end()}")
 
     def go(self) -> None:
         """Let it into its stage."""
-        (self.directory / f"{self._name}.go").touch()
+        self._files.with_suffix(".go").touch()
 
     def end(self, timeout_s: float = 60.0) -> Ended:
         """Wait for its end."""
         until(lambda: self.code is not None, timeout_s)
-        files = [self.directory / f"{self._name}.{kind}" for kind in ("out", "err")]
+        files = [self._files.with_suffix(kind) for kind in (".out", ".err")]
         # Killed at once, it has none.
         out, err = (f.read_text(errors="replace") if f.exists() else "" for f in files)
         return Ended(self.code or 0, out, err)
@@ -105,8 +105,8 @@ class Forked:
 class Forker:
     """Starts commands; made by `forking`."""
 
-    def __init__(self, server: Any) -> None:
-        self._server = server
+    def __init__(self, server: Any, files: Path) -> None:
+        self._server, self._files = server, files
         self._count = 0
 
     def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,6 +123,7 @@ class Forker:
         before: str | None = None,
         nth: int = 1,
         env: Mapping[str, str] | None = None,
+        stdin: str = "",
         constants: Mapping[str, Any] = QUICK,
         limits: Mapping[str, int] | None = None,
         clock_s: float = 0.0,
@@ -135,18 +136,20 @@ class Forker:
             words: its arguments.
             before: it stops before this stage, the `nth` time it comes there, until `go`.
             env: added to an environment that has nothing of ours but the simulator's keys.
+            stdin: what it reads.
             constants: `module:NAME` → value; of a function, what it returns.
             limits: of `resource`, by name without `RLIMIT_`.
             clock_s: how far its clock is ahead of ours.
             uid: the user that it runs as.
         """
         self._count += 1
-        name = f"command-{self._count}"
+        files = self._files / f"command-{self._count}"
         clean = {n: v for n, v in os.environ.items() if not n.startswith(("COLLECTOR_", "JDC"))}
         message = {
             "words": words,
             "directory": str(directory),
-            "name": name,
+            "files": str(files),
+            "stdin": stdin,
             "before": before,
             "nth": nth,
             "env": clean | KEYS | dict(env or {}),
@@ -155,7 +158,7 @@ class Forker:
             "clock_s": clock_s,
             "uid": uid,
         }
-        forked = Forked(self, self.ask(message)["pid"], directory, name)
+        forked = Forked(self, self.ask(message)["pid"], files)
         try:
             yield forked
         finally:
@@ -163,6 +166,8 @@ class Forker:
                 forked.kill(signal.SIGCONT)
                 forked.kill()
                 forked.end()
+            for file in self._files.glob(f"{files.name}.*"):
+                file.unlink()
 
     def run(self, directory: Path, *words: str, **options: Any) -> Ended:
         """Run a command to its end."""
@@ -172,14 +177,26 @@ class Forker:
 
 @contextmanager
 def forking() -> Iterator[Forker]:
-    """A process that forks commands as long as the block lasts."""
+    """A process of this one's kind that forks commands as long as the block lasts."""
     words = [sys.executable, "-c", "from tests.support.forked import _serve; _serve()"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+    with (
+        tempfile.TemporaryDirectory() as files,
+        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server,
+    ):
+        Path(files).chmod(0o777)  # a command may be another user's
         try:
-            yield Forker(server)
+            yield Forker(server, Path(files))
         finally:
             assert server.stdin is not None
             server.stdin.close()
+
+
+@functools.cache
+def forker() -> Forker:
+    """The one that all tests share."""
+    kept = ExitStack()
+    atexit.register(kept.close)
+    return kept.enter_context(forking())
 
 
 def _serve() -> None:
@@ -212,14 +229,16 @@ def _poll(pid: int) -> int | None:
 def _become(message: dict[str, Any]) -> None:
     from collector.cli.main import main
 
-    directory, name = Path(message["directory"]), message["name"]
-    os.chdir(directory)
+    files = Path(message["files"])
+    os.chdir(message["directory"])
     os.environ.clear()
     os.environ.update(message["env"])
     for number, kind in ((1, "out"), (2, "err")):
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        os.dup2(os.open(f"{name}.{kind}", flags, 0o666), number)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(files.with_suffix(f".{kind}"), flags, 0o666), number)
+    read = os.memfd_create("stdin")
+    os.pwrite(read, message["stdin"].encode(), 0)
+    os.dup2(read, 0)
     sys.argv = ["collector", *message["words"]]
     for path, value in message["constants"].items():
         module, _, name_of = path.partition(":")
@@ -229,7 +248,7 @@ def _become(message: dict[str, Any]) -> None:
         module, path = STAGES[message["before"]]
         owner = functools.reduce(getattr, path.split(".")[:-1], importlib.import_module(module))
         attribute = path.rpartition(".")[2]
-        pause = _pausing(getattr(owner, attribute), directory / name, message["nth"])
+        pause = _pausing(getattr(owner, attribute), files, message["nth"])
         setattr(owner, attribute, pause)
     if message["clock_s"]:
         _shift(message["clock_s"])
