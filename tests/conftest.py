@@ -37,6 +37,12 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two a processor: half of the time tests wait, for servers, leases and signals."""
+    return 2 * (os.cpu_count() or 1)
+
+
 def server(kind: str, database: str | None = None) -> Execute:
     """A function that runs statements on a server, each committed at once."""
     url = make_url(SERVERS[kind])
