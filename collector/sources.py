@@ -264,7 +264,7 @@ def _keep(stream: BinaryIO, name: str, kept: ExitStack) -> Path:
     try:
         spool = kept.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - `kept` closes it
     except FileNotFoundError as error:
-        raise UnavailableError(f"{name} cannot be kept: {os_reason(error)}") from None
+        raise UnavailableError(f"{name} cannot be kept: {error.strerror}") from None
     shutil.copyfileobj(stream, spool)
     spool.flush()
     return Path(f"/dev/fd/{spool.fileno()}")

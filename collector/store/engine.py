@@ -230,8 +230,7 @@ class Database:
         An auditor without write permission cannot read a closed database in WAL mode.
         """
         await self.engine.dispose()
-        path = self.path
-        if path is not None and not self.read_only and self.exists:
+        if (path := self.path) is not None and not self.read_only and self.exists:
             await asyncio.to_thread(leave_wal, path)
 
     @property
@@ -251,14 +250,13 @@ class Database:
         """Turn what the driver raises into one line for a person."""
         try:
             yield
-        except (OperationalError, InterfaceError) as error:
-            raise UnavailableError(f"database {self}: {_first_line(error.orig)}") from error
         except PoolTimeoutError as error:
             raise UnavailableError(f"database {self}: no free connection in {_WAIT_S} s") from error
         except DBAPIError as error:
-            if getattr(error.orig, "sqlite_errorname", None) == "SQLITE_NOTADB":
+            codes, away = _codes(error.orig), isinstance(error, (OperationalError, InterfaceError))
+            if "SQLITE_NOTADB" in codes:
                 raise ConfigurationError(f"database {self}: the file is no database") from error
-            if error.connection_invalidated or not _OUTSIDE.isdisjoint(_codes(error.orig)):
+            if away or error.connection_invalidated or not _OUTSIDE.isdisjoint(codes):
                 raise UnavailableError(f"database {self}: {_first_line(error.orig)}") from error
             raise
         except OSError as error:
@@ -395,6 +393,8 @@ def _codes(error: BaseException | None) -> tuple[object, ...]:
 
 
 def _first_line(error: BaseException | None) -> str:
+    if "SQLITE_IOERR_GETTEMPPATH" in _codes(error):
+        return "SQLite has no directory for temporary files; name one by TMPDIR"
     if error is not None and len(error.args) == 2:  # noqa: PLR2004 - MySQL: number and text
         error = error.args[1]
     return (str(error).strip().splitlines() or ["no reason given"])[0]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiosqlite import Connection
 from sqlalchemy import event, make_url, text
+from sqlalchemy.exc import OperationalError
 
 from collector.cli import db
 from collector.cli.runtime import Stop
@@ -89,6 +90,15 @@ async def test_a_url_that_the_driver_refuses(url: str, told: str) -> None:
 
     assert told in str(caught.value)
     assert "hush-hush" not in str(caught.value)
+
+
+def test_no_directory_for_the_temporary_files_of_sqlite() -> None:
+    """A container whose root is read-only; SQLite calls it a disk I/O error."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = "SQLITE_IOERR_GETTEMPPATH"
+    database = Database("sqlite:////data/collector.db")
+    with pytest.raises(UnavailableError, match="name one by TMPDIR"), database.explained():
+        raise OperationalError("SELECT 1", {}, error)
 
 
 @pytest.mark.parametrize("ask", ["upgrade", "downgrade", "status"])

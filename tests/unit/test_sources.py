@@ -166,11 +166,12 @@ def test_only_standard_input_needs_a_temporary_directory(
     configured: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A container may have a read-only disk; what cannot be kept there is told."""
-    monkeypatch.setattr("tempfile.tempdir", "/none")
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: ["/none"])
     with Sources.of(configured, Selection()) as sources:
         assert sources.keys
     selection = Selection(ids_file="-", accounts=("one",))
-    with pytest.raises(UnavailableError, match=r"^standard input cannot be kept: "):
+    with pytest.raises(UnavailableError, match=r"^standard input cannot be kept: No usable"):
         Sources.of(configured, selection, io.BytesIO(b"a-1/i\n")).__enter__()
 
 
