@@ -59,6 +59,8 @@ def boot_time() -> float:
 def _this_boot() -> str:
     """One boot of one machine and pid namespace; empty where that cannot be told."""
     try:
+        if Path("/proc/self").readlink().name != str(os.getpid()):
+            return ""  # another namespace's: its processes are not those of these numbers
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:

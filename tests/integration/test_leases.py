@@ -1,17 +1,20 @@
 """Leases where /proc hides processes, and what a session leaves to the next of its process."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from sqlalchemy import update
 
 from collector.store.engine import Database
-from collector.store.leases import GAP_S, Holder, Leases, holders
+from collector.store.leases import GAP_S, Holder, Leases, _this_boot, holders
 from collector.store.schema import leases as table
 
 NAMES = {"default": "ak:0123"}
 NOBODY = 2**22 + 1
 """A process id that the kernel does not give."""
+BOOT = "from collector.store.leases import _this_boot; print(repr(_this_boot()))"
 
 
 @pytest.fixture
@@ -66,3 +69,15 @@ async def test_release_leaves_nothing(database):
 
     assert left == {}
     assert await holders(database) == []
+
+
+def test_another_namespace_s_proc_tells_nothing():
+    """Its processes bear other numbers: one of them may end while the holder lives."""
+    words = ["unshare", "--user", "--map-root-user", "--pid", "--fork", sys.executable, "-c", BOOT]
+    try:
+        found = subprocess.run(words, capture_output=True, text=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no namespace can be made here: {error}")
+
+    assert found.stdout == "''\n"
+    assert _this_boot() != ""
