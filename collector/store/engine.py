@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from typing_extensions import override
 
 from collector.errors import ConfigurationError, UnavailableError
-from collector.store.journal import enter_wal, leave_wal
+from collector.store.journal import REASONS, enter_wal, leave_wal
 from collector.store.prepared import SQLITE_IS_NEW, Prepared, at_once
 from collector.store.types import UtcDateTime
 from collector.text import os_reason
@@ -393,8 +393,8 @@ def _codes(error: BaseException | None) -> tuple[object, ...]:
 
 
 def _first_line(error: BaseException | None) -> str:
-    if "SQLITE_IOERR_GETTEMPPATH" in _codes(error):
-        return "SQLite has no directory for temporary files; name one by TMPDIR"
+    if reason := REASONS.get(getattr(error, "sqlite_errorname", "")):
+        return reason
     if error is not None and len(error.args) == 2:  # noqa: PLR2004 - MySQL: number and text
         error = error.args[1]
     return (str(error).strip().splitlines() or ["no reason given"])[0]

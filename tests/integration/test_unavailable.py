@@ -18,6 +18,7 @@ from collector.cli.runtime import Stop
 from collector.errors import ConfigurationError, UnavailableError
 from collector.store import engine, migrate
 from collector.store.engine import Database
+from collector.store.journal import REASONS
 from tests.conftest import server
 from tests.support.proxy import proxied
 
@@ -92,13 +93,16 @@ async def test_a_url_that_the_driver_refuses(url: str, told: str) -> None:
     assert "hush-hush" not in str(caught.value)
 
 
-def test_no_directory_for_the_temporary_files_of_sqlite() -> None:
-    """A container whose root is read-only; SQLite calls it a disk I/O error."""
+@pytest.mark.parametrize("name", REASONS)
+def test_a_disk_error_that_is_none(name: str) -> None:
+    """SQLite on a volume without what it needs: its "disk I/O error" would mislead."""
     error = sqlite3.OperationalError("disk I/O error")
-    error.sqlite_errorname = "SQLITE_IOERR_GETTEMPPATH"
+    error.sqlite_errorname = name
     database = Database("sqlite:////data/collector.db")
-    with pytest.raises(UnavailableError, match="name one by TMPDIR"), database.explained():
+    with pytest.raises(UnavailableError) as caught, database.explained():
         raise OperationalError("SELECT 1", {}, error)
+
+    assert str(caught.value) == f"database sqlite:////data/collector.db: {REASONS[name]}"
 
 
 @pytest.mark.parametrize("ask", ["upgrade", "downgrade", "status"])
