@@ -266,6 +266,9 @@ class Database:
         options: dict[str, Any] = {"pool_size": 4, "pool_timeout": _WAIT_S, "pool_use_lifo": True}
         options["pool_reset_on_return"] = None  # `read` and `write` end what they begin
         url = self.url
+        if self.kind != "sqlite":
+            options["isolation_level"] = "REPEATABLE READ" if self.read_only else "READ COMMITTED"
+            options["pool_pre_ping"] = True
         if self.kind == "sqlite":
             options["connect_args"] = {
                 "async_creator_fn": _sqlite,
@@ -279,11 +282,10 @@ class Database:
         elif self.kind == "postgresql":
             options |= {
                 "paramstyle": "format",
-                "isolation_level": "REPEATABLE READ" if self.read_only else "READ COMMITTED",
-                "pool_pre_ping": True,
                 "connect_args": {
                     "connect_timeout": _WAIT_S,
                     "tcp_user_timeout": _WAIT_S * 1000,
+                    "prepare_threshold": None,  # a pooler's connections have other clients'
                     # A stopped process in the middle of a commit must not block its successor.
                     "options": "-c timezone=UTC -c lock_timeout=10s"
                     " -c idle_in_transaction_session_timeout=" + ("0" if self.read_only else "10s"),
@@ -292,8 +294,6 @@ class Database:
         else:
             logging.getLogger("asyncmy").setLevel(logging.ERROR)  # it logs every note of DDL
             options |= {
-                "isolation_level": "REPEATABLE READ" if self.read_only else "READ COMMITTED",
-                "pool_pre_ping": True,
                 "connect_args": {
                     "connect_timeout": _WAIT_S,
                     "charset": "utf8mb4",

@@ -1,10 +1,10 @@
 """Statements compiled once: the same rows on every database, however many go with one statement."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
-from sqlalchemy import bindparam, literal_column, select
+from sqlalchemy import bindparam, literal_column, select, text
 
 from collector.store.engine import Database
 from collector.store.schema import image_versions, images, lanes, observation_rows
@@ -33,6 +33,21 @@ async def test_every_row_is_written_once(database: Database, count: int) -> None
         found = (await connection.execute(select(lanes.c.account, lanes.c.region))).all()
 
     assert sorted(map(tuple, found)) == sorted(given)
+
+
+async def test_nothing_is_left_in_a_session(new_database: Callable[..., str]) -> None:
+    """Behind a pooler the next transaction is on another connection, and this one another's."""
+    async with Database(new_database("postgresql")) as database:
+        insert = database.insert_new(lanes).values(account=bindparam("a"), region=bindparam("r"))
+        prepared = database.prepare(insert, ["a", "r"])
+        async with database.write() as connection:
+            for number in range(20):
+                await prepared.run(connection, [("a", f"r{number}"), ("b", f"r{number}")])
+                await connection.execute(select(lanes.c.id).where(lanes.c.id == number))
+        async with database.read() as connection:
+            left = await connection.execute(text("SELECT statement FROM pg_prepared_statements"))
+
+    assert left.all() == []
 
 
 async def test_a_generated_key_is_left_alone() -> None:
