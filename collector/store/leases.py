@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.errors import HeldError, LeaseLostError, UnavailableError
-from collector.store.engine import Database
+from collector.store.engine import Database, is_deadlock
 from collector.store.schema import leases
 
 __all__ = ["Holder", "Leases", "holders", "void"]
@@ -161,6 +161,15 @@ class Leases:
 
     async def take(self, account: str) -> float | Holder:
         """Take one account; tell the seconds to wait before the first call, or who holds it."""
+        try:
+            return await self._take(account)
+        except (IntegrityError, UnavailableError) as error:
+            # Somebody else was first; a cluster that locks on each node tells it at the commit.
+            if isinstance(error, UnavailableError) and not is_deadlock(error):
+                raise
+            return Holder(account, "it was taken just now")
+
+    async def _take(self, account: str) -> float | Holder:
         name, began = self._names[account], boot_time()
         mine = {**self._identity, "account": account}
         async with self._database.within(), self._database.write() as connection:
@@ -177,10 +186,7 @@ class Leases:
             row = (await connection.execute(query.with_for_update())).one_or_none()
             if row is None:
                 values = {"name": name, "token": 1, "expires": later, "free_at": now, **mine}
-                try:
-                    await connection.execute(insert(leases).values(values))
-                except IntegrityError:  # somebody else was first
-                    return Holder(account, "it was taken just now")
+                await connection.execute(insert(leases).values(values))
                 token, wait_s = 1, 0.0
             else:
                 died = row.expires > row.now and (self._is_dead(row) or self._is_left(row))

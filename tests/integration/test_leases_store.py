@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy import bindparam, event, insert, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from collector.errors import HeldError, LeaseLostError, UnavailableError
 from collector.store import leases as module
@@ -61,6 +62,23 @@ async def test_a_lease_is_taken_by_one_of_many(database: Database) -> None:
         assert [taker.held for taker in takers].count(frozenset({"one"})) == 1
         winners[0].check()
         await change(database, expires=database.now())
+
+
+async def test_another_was_first_on_its_node(new_database: Callable[..., str]) -> None:
+    """Galera locks no row on another node: who comes second is told at the commit."""
+    from asyncmy.errors import OperationalError as MySqlError
+
+    def conflict(_: object) -> None:
+        reason = MySqlError(1213, "Deadlock found when trying to get lock")
+        raise OperationalError("COMMIT", None, reason)
+
+    async with Database(new_database("mysql")) as database:
+        event.listen(database.engine.sync_engine, "commit", conflict)
+        second = Leases(database, NAMES)
+        with pytest.raises(HeldError, match=r"account one is held .* it was taken just now"):
+            await second.take_all()
+
+    assert second.held == frozenset()
 
 
 async def test_two_keys_of_one_account(database: Database) -> None:
