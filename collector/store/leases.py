@@ -175,15 +175,18 @@ class Leases:
         async with self._database.within(), self._database.write() as connection:
             now, later = self._database.now(), self._database.now(TTL_S)
             # Its key may just be rotated: work is found by the account's name, so that two holders
-            # of two keys would take the same.
+            # of two keys would take the same. Who takes any of them locks them all.
+            keys = select(leases.c.name).where(leases.c.account == account)
+            names = {name, *(await connection.execute(keys)).scalars()}
+            query = select(leases, now.label("now")).where(leases.c.name.in_(names))
+            locked = await connection.execute(query.order_by(leases.c.name).with_for_update())
+            row = next((row for row in locked if row.name == name), None)
             others = select(leases).where(
                 leases.c.account == account, leases.c.name != name, leases.c.expires > now
             )
             for other in await connection.execute(others):
                 if not (self._is_dead(other) or self._is_left(other)):
                     return Holder(account, other.holder, other.expires)
-            query = select(leases, now.label("now")).where(leases.c.name == name)
-            row = (await connection.execute(query.with_for_update())).one_or_none()
             if row is None:
                 values = {"name": name, "token": 1, "expires": later, "free_at": now, **mine}
                 await connection.execute(insert(leases).values(values))

@@ -95,6 +95,20 @@ async def test_two_keys_of_one_account(database: Database) -> None:
         await before.take_all()
 
 
+async def test_two_keys_at_the_same_moment(database: Database) -> None:
+    """Each has a row of its own, and still one of them waits for the other."""
+    for key in ("ak:1", "ak:2"):
+        known = Leases(database, {"one": key})
+        await known.take_all()
+        await known.release()
+    for _ in range(5):
+        takers = [Leases(database, {"one": key}) for key in ("ak:1", "ak:2")]
+        await asyncio.gather(*(taker.take("one") for taker in takers))
+        assert [taker.held for taker in takers].count(frozenset({"one"})) == 1
+        for taker in takers:
+            await taker.release()
+
+
 async def test_all_accounts_or_none(database: Database) -> None:
     """A process whose second account is held gives the first one back, and names the holder."""
     first = Leases(database, {"two": "ak:2"})
