@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from typing_extensions import override
 
 from collector.errors import ConfigurationError, UnavailableError
 from collector.store.journal import REASONS, enter_wal, leave_wal
-from collector.store.prepared import SQLITE_IS_NEW, Prepared, at_once
+from collector.store.prepared import Prepared, at_once
 from collector.store.types import UtcDateTime
 from collector.text import os_reason
 
@@ -201,7 +202,7 @@ class Database:
         params = [*names, *(f"key_{name}" for name in key)]
         given: Any = {name: sa.bindparam(name) for name in params}
         statement = sa.update(table)
-        if self.kind == "sqlite" and SQLITE_IS_NEW:
+        if self.kind == "sqlite":
             rows = sa.values(*(sa.column(name) for name in params), name="given")
             table_given = rows.data([tuple(given.values())]).cte()
             statement, given = statement.add_cte(table_given), table_given.c
@@ -230,8 +231,8 @@ class Database:
         An auditor without write permission cannot read a closed database in WAL mode.
         """
         await self.engine.dispose()
-        if (path := self.path) is not None and not self.read_only and self.exists:
-            await asyncio.to_thread(leave_wal, path)
+        if self.path is not None and not self.read_only and self.exists:
+            await asyncio.to_thread(leave_wal, self.path)
 
     @property
     def exists(self) -> bool:
@@ -266,10 +267,12 @@ class Database:
         options: dict[str, Any] = {"pool_size": 4, "pool_timeout": _WAIT_S, "pool_use_lifo": True}
         options["pool_reset_on_return"] = None  # `read` and `write` end what they begin
         url = self.url
-        if self.kind != "sqlite":
-            options["isolation_level"] = "REPEATABLE READ" if self.read_only else "READ COMMITTED"
-            options["pool_pre_ping"] = True
         if self.kind == "sqlite":
+            # The oldest that was tried: UPDATE … FROM is of 3.33, thousands of parameters of 3.32.
+            if sqlite3.sqlite_version_info < (3, 34):
+                raise ConfigurationError(
+                    f"database {self}: SQLite is {sqlite3.sqlite_version}; needed: 3.34 or newer"
+                )
             options["connect_args"] = {
                 "async_creator_fn": _sqlite,
                 "timeout": _WAIT_S,
@@ -293,16 +296,17 @@ class Database:
             }
         else:
             logging.getLogger("asyncmy").setLevel(logging.ERROR)  # it logs every note of DDL
-            options |= {
-                "connect_args": {
-                    "connect_timeout": _WAIT_S,
-                    "charset": "utf8mb4",
-                    "init_command": "SET time_zone = '+00:00', innodb_lock_wait_timeout = 10,"
-                    " sql_mode = 'TRADITIONAL'"
-                    # As on PostgreSQL; MySQL has no such setting, and takes this for a comment.
-                    + ("" if self.read_only else " /*M!100300 , idle_transaction_timeout = 10 */"),
-                },
+            options["connect_args"] = {
+                "connect_timeout": _WAIT_S,
+                "charset": "utf8mb4",
+                "init_command": "SET time_zone = '+00:00', innodb_lock_wait_timeout = 10,"
+                " sql_mode = 'TRADITIONAL'"
+                # As on PostgreSQL; MySQL has no such setting, and takes this for a comment.
+                + ("" if self.read_only else " /*M!100300 , idle_transaction_timeout = 10 */"),
             }
+        if self.kind != "sqlite":
+            level = "REPEATABLE READ" if self.read_only else "READ COMMITTED"
+            options |= {"isolation_level": level, "pool_pre_ping": True}
         try:
             engine = create_async_engine(url, **options)
         except ImportError as error:
@@ -341,11 +345,9 @@ class Database:
 
     def create_file(self) -> None:
         """Create an absent SQLite file, readable by its owner alone."""
-        path = self.path
-        if path is None:
-            return
-        with self.explained():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        if self.path is not None:
+            with self.explained():
+                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
 def _sqlite(*args: Any, **options: Any) -> aiosqlite.Connection:

@@ -10,16 +10,13 @@ from sqlalchemy import ClauseElement, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-__all__ = ["SQLITE_IS_NEW", "Prepared", "Values", "at_once"]
+__all__ = ["Prepared", "Values", "at_once"]
 
 Values = Sequence[Any]
 """The values of one row, in the order of a prepared statement's keys."""
 
 _SIZES: Final = (64, 16, 4, 1)
 """Rows that SQLite takes with one statement: more are not faster, other sizes never compiled."""
-
-SQLITE_IS_NEW: Final = sqlite3.sqlite_version_info >= (3, 33)
-"""It knows `UPDATE … FROM`."""
 
 
 class Prepared:
@@ -35,7 +32,7 @@ class Prepared:
             msg = f"keys {list(keys)} are not in the statement's order {compiled.positiontup}"
             raise AssertionError(msg)
         self.sql = str(compiled)
-        self._many = dialect.name == "sqlite" and SQLITE_IS_NEW
+        self._many = dialect.name == "sqlite"
         self._is_piped = dialect.name == "postgresql"
 
     async def run(self, connection: AsyncConnection, rows: Sequence[Values]) -> None:

@@ -266,6 +266,18 @@ def test_sql_is_of_the_configured_kind(sqlite_url: str, run: Run) -> None:
     assert run("db", "sql")[0] == 78
 
 
+def test_an_old_sqlite(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not keep a plan of a thousand images is refused before there is a file."""
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.26.0")
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 26, 0))
+
+    code, output, error = run("db", "upgrade", "--database", "sqlite:///a.db")
+
+    told = "collector: database sqlite:///a.db: SQLite is 3.26.0; needed: 3.34 or newer\n"
+    assert (code, output, error) == (78, "", told)
+    assert not list(tmp_path.iterdir())
+
+
 def test_prune(database_url: str, run: Run) -> None:
     """What is older goes, what was forged stays and is named, and verify accepts it."""
     fill(database_url, "UPDATE observation_rows SET attempts = 9 WHERE run_id = 2")
