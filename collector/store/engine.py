@@ -283,16 +283,14 @@ class Database:
                 query = {"mode": "ro", "uri": "true"}
                 url = url.set(database=f"file:{quote(url.database or '')}").set(query=query)
         elif self.kind == "postgresql":
-            options |= {
-                "paramstyle": "format",
-                "connect_args": {
-                    "connect_timeout": _WAIT_S,
-                    "tcp_user_timeout": _WAIT_S * 1000,
-                    "prepare_threshold": None,  # a pooler's connections have other clients'
-                    # A stopped process in the middle of a commit must not block its successor.
-                    "options": "-c timezone=UTC -c lock_timeout=10s"
-                    " -c idle_in_transaction_session_timeout=" + ("0" if self.read_only else "10s"),
-                },
+            options["paramstyle"] = "format"
+            options["connect_args"] = {
+                "connect_timeout": _WAIT_S,
+                "tcp_user_timeout": _WAIT_S * 1000,
+                "prepare_threshold": None,  # a pooler's connections have other clients'
+                # A stopped process in the middle of a commit must not block its successor.
+                "options": "-c timezone=UTC -c lock_timeout=10s"
+                " -c idle_in_transaction_session_timeout=" + ("0" if self.read_only else "10s"),
             }
         else:
             logging.getLogger("asyncmy").setLevel(logging.ERROR)  # it logs every note of DDL
