@@ -93,8 +93,8 @@ async def test_sqlite_finds_each_row_by_its_key(sqlite_url: str, *, analyzed: bo
             )
             steps = [row[3] for row in plan]
             scans = [step for step in steps if step.startswith("SCAN")]
-            # SQLite calls its rows constant, and later a VALUES clause.
-            given = re.compile("CONSTANT|VALUES|given")
+            # SQLite calls its rows constant, and later a VALUES clause; 3.34 a subquery as well.
+            given = re.compile("CONSTANT|VALUES|SUBQUERY|given")
             assert all(given.search(step) for step in scans), (name, steps)
             for table in (images, image_versions, observation_rows):
-                assert f"SCAN {table.name}" not in " ".join(steps)
+                assert not re.search(f"SCAN (TABLE )?{table.name}", " ".join(steps))
