@@ -8,10 +8,12 @@ would pass no gate, reuse its nonce and be counted nowhere.
 import os
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Self
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -20,11 +22,12 @@ from typing_extensions import override
 from yarl import URL
 
 from collector import __version__
+from collector.errors import ConfigurationError
 from collector.jdcloud.credentials import Credentials
 from collector.jdcloud.protocol import Call, Reply, classify, clean
 from collector.jdcloud.signing import Scheme, TokenEncoding, sign, wire_path, wire_query
 from collector.models import Outcome
-from collector.text import os_reason
+from collector.text import os_reason, passwords_of, redact
 
 __all__ = ["SERVICE", "Client", "Signer"]
 
@@ -37,6 +40,7 @@ _HEADERS = {
     "User-Agent": f"collector/{__version__}",
 }
 _OK = 200
+_SERVER_ERRORS = 500
 _on_departure: ContextVar[Callable[[], None] | None] = ContextVar("on_departure", default=None)
 
 
@@ -44,9 +48,15 @@ class Signer:
     """What an account's requests have in common: its keys, its endpoint, how they are signed.
 
     Of an endpoint `https://host[:port][/prefix]` the prefix is sent and signed as part of the path.
+
+    Attributes:
+        proxy: the way to the endpoint, when the environment names one.
+
+    Raises:
+        ConfigurationError: the environment names a proxy that cannot be used.
     """
 
-    __slots__ = ("_base", "_host", "_prefix", "_scheme", "_token_encoding", "credentials")
+    __slots__ = ("_base", "_host", "_prefix", "_scheme", "_token_encoding", "credentials", "proxy")
 
     def __init__(
         self,
@@ -58,6 +68,7 @@ class Signer:
     ) -> None:
         url = URL(endpoint)
         self.credentials = credentials
+        self.proxy = _proxy_to(url)
         self._base = url.origin()
         self._host = url.host_port_subcomponent or ""
         self._prefix = url.path.rstrip("/")
@@ -160,12 +171,16 @@ class Client:
         status: int | None = None
         received: Mapping[str, str] = {}
         try:
-            async with self._session.get(url, headers=headers, allow_redirects=False) as response:
+            async with self._session.get(
+                url, headers=headers, allow_redirects=False, proxy=signer.proxy
+            ) as response:
                 status, received = response.status, response.headers
                 body = await self._read(response)
         except TimeoutError:
             message = f"no complete answer within {self._timeout_s:g} s"
             return Reply(Outcome.TIMEOUT, status, error_message=message, retryable=True)
+        except aiohttp.ClientHttpProxyError as error:
+            return _failed(Outcome.NETWORK_ERROR, error, status)
         except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
             if status is None or status == _OK:
                 return _failed(Outcome.INVALID_RESPONSE, error, status)
@@ -233,9 +248,35 @@ async def _once(
         raise _BrokenConnectionError(str(error)) from error
 
 
+def _proxy_to(url: URL) -> URL | None:
+    """The proxy that `https_proxy` names, unless `no_proxy` names the host.
+
+    Never for `http://`, which may not leave the machine. aiohttp's `trust_env` would also look for
+    passwords in a `.netrc`.
+    """
+    address = getproxies().get("https", "")
+    if url.scheme != "https" or not address or proxy_bypass(url.host_port_subcomponent or ""):
+        return None
+    address = address if "://" in address else f"http://{address}"
+    for password in passwords_of(address):
+        redact(password)
+    with suppress(ValueError):
+        proxy = URL(address)
+        if proxy.scheme == "http" and proxy.host:
+            return proxy
+    raise ConfigurationError(
+        "https_proxy: found a proxy that cannot be used; "
+        "allowed: http:// and HOST:PORT or USER:PASSWORD@HOST:PORT"
+    )
+
+
 def _reason(error: Exception) -> str:
     """What went wrong, in words for a person; aiohttp's own are about its arguments."""
     match error:
+        case aiohttp.ClientHttpProxyError():  # its text has the proxy's password
+            proxy = error.request_info.real_url
+            answer = f"{error.status} {error.message}"
+            return f"the proxy {proxy.host}:{proxy.port} made no connection: {answer}"
         case aiohttp.ClientConnectorCertificateError():
             cause = error.certificate_error
             reason = getattr(cause, "verify_message", None) or str(cause)
@@ -245,14 +286,20 @@ def _reason(error: Exception) -> str:
             reason = os_reason(error.os_error)
         case _:
             return str(error) or type(error).__name__
-    return f"cannot connect to {error.host}:{error.port}: {reason}"
+    way = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+    return f"cannot connect to {way}{error.host}:{error.port}: {reason}"
 
 
 def _failed(outcome: Outcome, error: Exception, status: int | None) -> Reply:
-    """A failure of the transport; a certificate that is wrong stays wrong, all else may heal."""
-    return Reply(
-        outcome,
-        status,
-        error_message=clean(_reason(error)),
-        retryable=not isinstance(error, aiohttp.ClientConnectorCertificateError),
-    )
+    """A failure of the transport.
+
+    A certificate that is wrong stays wrong, as does what a proxy forbids; all else may heal.
+    """
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            retryable = False
+        case aiohttp.ClientHttpProxyError():
+            retryable = error.status >= _SERVER_ERRORS
+        case _:
+            retryable = True
+    return Reply(outcome, status, error_message=clean(_reason(error)), retryable=retryable)
