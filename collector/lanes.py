@@ -233,7 +233,8 @@ class Account:
                         return answer
                     tally.requests += 1
                     tally.retries += 1 if answer else 0
-                    reply = await self.client.send(call, self.signer, departure)
+                    fresh = answer is not None and answer.reply.outcome.is_silence
+                    reply = await self.client.send(call, self.signer, departure, fresh=fresh)
                 finally:
                     departure()
             finally:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Self
 from urllib.request import getproxies, proxy_bypass
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -42,6 +43,7 @@ _HEADERS = {
 _OK = 200
 _SERVER_ERRORS = 500
 _on_departure: ContextVar[Callable[[], None] | None] = ContextVar("on_departure", default=None)
+_fresh: ContextVar[bool] = ContextVar("fresh", default=False)
 
 
 class Signer:
@@ -133,7 +135,7 @@ class Client:
         tls = self._tls or ssl.create_default_context()
         tls.minimum_version = max(tls.minimum_version, ssl.TLSVersion.TLSv1_2)
         connector = _Connector(ssl=tls, limit=0, resolver=aiohttp.ThreadedResolver())
-        connector.depart = self._depart
+        connector.depart, connector.used = self._depart, WeakSet()
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=self._timeout_s),
@@ -159,14 +161,22 @@ class Client:
         return (date.replace(tzinfo=date.tzinfo or UTC) - arrived).total_seconds()
 
     async def send(
-        self, call: Call, signer: Signer, on_departure: Callable[[], None] | None = None
+        self,
+        call: Call,
+        signer: Signer,
+        on_departure: Callable[[], None] | None = None,
+        *,
+        fresh: bool = False,
     ) -> Reply:
         """Make one attempt; `on_departure` is called when the bytes go out, never when none do.
+
+        A `fresh` one has a new connection: those that were kept alive may all be dead.
 
         Raises:
             LeaseLostError, UnavailableError: the guard's; nothing was sent.
         """
         _on_departure.set(on_departure)
+        _fresh.set(fresh)
         url, headers = signer.request(call, now=datetime.now(UTC), nonce=os.urandom(16).hex())
         status: int | None = None
         received: Mapping[str, str] = {}
@@ -218,12 +228,17 @@ class _Connector(aiohttp.TCPConnector):
     """Calls `depart` once a request has its connection; up to the write all is synchronous."""
 
     depart: Callable[[], None]
+    used: WeakSet[object]
 
     @override
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
+        while _fresh.get() and connection.protocol in self.used:
+            connection.close()
+            connection = await super().connect(req, traces, timeout)
+        self.used.add(connection.protocol)
         try:
             self.depart()
         except BaseException:

@@ -29,6 +29,7 @@ class Asked(NamedTuple):
     at: float
     call: Call
     account: str
+    fresh: bool
 
     @property
     def ids(self) -> list[str]:
@@ -72,11 +73,13 @@ class Endpoint:
         self.in_flight = self.most_in_flight = 0
         self._times: dict[Call, int] = {}
 
-    async def send(self, call: Call, account: str, on_departure: Callable[[], None]) -> Reply:
+    async def send(
+        self, call: Call, account: str, on_departure: Callable[[], None], *, fresh: bool
+    ) -> Reply:
         if self.connect_s:
             await asyncio.sleep(self.connect_s)
         on_departure()
-        self.asked.append(Asked(time.monotonic(), call, account))
+        self.asked.append(Asked(time.monotonic(), call, account, fresh))
         self._times[call] = self._times.get(call, 0) + 1
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)

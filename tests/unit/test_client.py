@@ -222,6 +222,21 @@ async def test_a_dropped_connection_repeats_nothing(end: str, ours: bool) -> Non
             assert len(wire.requests) == 3
 
 
+async def test_a_fresh_attempt_takes_no_kept_connection() -> None:
+    """Where kept-alive connections do not live, a repetition closes what it finds and opens one."""
+    wire = Wire(http(ANSWER))
+
+    async with wire.listening() as port, client() as sender:
+        await asyncio.gather(*(sender.send(CALL, at(port)) for _ in range(3)))
+        broken = await sender.send(CALL, at(port))
+        healed = await sender.send(CALL, at(port), fresh=True)
+
+        assert broken.outcome is Outcome.NETWORK_ERROR
+        assert healed.outcome is Outcome.PRESENT
+        assert len(wire.requests) == sender.requests == 5
+        assert wire.connections == 4
+
+
 @pytest.mark.parametrize("end", ["close", "reset"])
 async def test_a_connection_that_breaks_under_the_first_request(end: str) -> None:
     """A request that gets no answer is one request and one retryable network error."""

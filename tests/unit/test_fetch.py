@@ -307,10 +307,10 @@ def test_an_answer_is_dated_by_its_arrival() -> None:
         asked: list[datetime] = []
 
         class Late(Endpoint):
-            async def send(self, call: Call, *rest: Any) -> Reply:
+            async def send(self, call: Call, *rest: Any, **how: Any) -> Reply:
                 if call.name == "describeImageMembers":
                     asked.append(datetime.now(UTC))
-                return await super().send(call, *rest)
+                return await super().send(call, *rest, **how)
 
         results = Results()
         async with serving(Late([image(one) for one in ids])) as (account, lane):

@@ -63,6 +63,23 @@ def idle(lane: Lane, concurrency: int) -> bool:
     return (lane.slots._value, lane.room._value) == (concurrency, BEGUN)
 
 
+def test_after_silence_an_attempt_has_a_connection_of_its_own() -> None:
+    """The connection may be what was wrong; after an answer, whatever it was, the next is kept."""
+
+    def script(_: Call, times: int) -> Any:
+        return {1: SILENT, 2: error(503, "UNAVAILABLE")}.get(times)
+
+    async def main() -> None:
+        endpoint = Endpoint([image("img-0000")], script)
+        async with serving(endpoint) as (account, lane):
+            work = Work(account)
+            await work.feed(lane, items("img-0000"))
+        assert work.outcomes() == {"img-0000": Outcome.PRESENT}
+        assert [asked.fresh for asked in endpoint.asked] == [False, True, False]
+
+    run_virtual(main())
+
+
 def test_a_waiting_retry_holds_neither_slot_nor_turn() -> None:
     """With one slot and a retry 30 s away, everything else is asked for in the meantime."""
 
@@ -153,13 +170,13 @@ def test_a_slow_connection_does_not_bunch_requests() -> None:
 
     async def main() -> None:
         class Slow(Endpoint):
-            async def send(self, asked: Call, *rest: Any) -> Reply:
+            async def send(self, asked: Call, *rest: Any, **how: Any) -> Reply:
                 number = int(str(asked.image_id)[4:])
                 self.connect_s = 0.4 if number % 3 else 0.0
                 if number % 7 == 0:  # refused: nothing leaves
                     await asyncio.sleep(0.2)
                     return SILENT
-                return await super().send(asked, *rest)
+                return await super().send(asked, *rest, **how)
 
         endpoint = Slow([image(one) for one in ids(200)])
         async with serving(endpoint, rate=20, max_attempts=1) as (account, lane):
