@@ -79,6 +79,13 @@ def statements_of(script: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The endpoints of the tests are on this machine, whatever it needs to reach others."""
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """What another test said never to show again may be an ordinary word here."""
     monkeypatch.setattr(collector.text, "_SECRETS", [])
