@@ -6,6 +6,7 @@ on this machine. One that cannot be reached skips its tests, or fails them when
 """
 
 import asyncio
+import logging
 import os
 import shutil
 import sqlite3
@@ -83,6 +84,13 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The endpoints of the tests are on this machine, whatever it needs to reach others."""
     for name in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_captured_warnings() -> Iterator[None]:
+    """pytest takes back what shows warnings, and `logging` would not know: it would not set it."""
+    yield
+    logging.captureWarnings(capture=False)
 
 
 @pytest.fixture(autouse=True)
