@@ -82,8 +82,9 @@ def statements_of(script: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The endpoints of the tests are on this machine, whatever it needs to reach others."""
-    for name in ("https_proxy", "HTTPS_PROXY"):
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -54,7 +54,6 @@ def _restored():
     handlers, level = root.handlers[:], root.level
     yield
     structlog.configure(**configured_before)
-    logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
 

@@ -23,14 +23,6 @@ CALL = protocol.describe_image("cn-north-1", "img-nowhere")
 PASSWORD = "pass-0f-the-proxy"
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of the machine's own proxies."""
-    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
 class Connect:
     """A proxy that knows CONNECT, or answers it with `refusal`; it keeps what it was asked."""
 

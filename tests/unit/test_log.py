@@ -23,7 +23,6 @@ def _restored():
     before = structlog.get_config()
     yield
     structlog.configure(**before)
-    logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
 
