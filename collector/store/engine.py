@@ -289,7 +289,7 @@ class Database:
                 "tcp_user_timeout": _WAIT_S * 1000,
                 "prepare_threshold": None,  # a pooler's connections have other clients'
                 # A stopped process in the middle of a commit must not block its successor.
-                "options": "-c timezone=UTC -c lock_timeout=10s"
+                "options": f"{url.query.get('options', '')} -c timezone=UTC -c lock_timeout=10s"
                 " -c idle_in_transaction_session_timeout=" + ("0" if self.read_only else "10s"),
             }
         else:

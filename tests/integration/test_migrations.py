@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, inspect, make_url, text
 
 from collector.errors import SchemaError
 from collector.store import migrate
 from collector.store.engine import Database
 from collector.store.verify import verify
 from collector.store.views import VIEWS
-from tests.conftest import KINDS
+from tests.conftest import KINDS, server
 
 DUMPS = Path(__file__).parents[1] / "data" / "schema"
 FILLED = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DUMPS.glob("*.sql"))}
@@ -68,6 +68,23 @@ async def test_up_down_up(kind: str, new_database: Callable[..., str]) -> None:
 
         await migrate.upgrade(database)
         await migrate.require_head(database)
+        assert await migrate.drift(database) == []
+
+
+async def test_a_search_path_in_the_url(new_database: Callable[..., str]) -> None:
+    """`options` of a PostgreSQL URL are kept beside the program's own: another schema is used."""
+    url = make_url(new_database("postgresql", migrated=False))
+    server("postgresql", url.database)(["CREATE SCHEMA apart"])
+    apart = url.set(query={"options": "-c search_path=apart"})
+
+    async with Database(apart.render_as_string(hide_password=False)) as database:
+        await migrate.upgrade(database)
+        await migrate.require_head(database)
+
+        async with database.read() as connection:
+            tables = "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename = 'images'"
+            assert (await connection.execute(text(tables))).scalars().all() == ["apart"]
+            assert (await connection.execute(text("SHOW lock_timeout"))).scalar_one() == "10s"
         assert await migrate.drift(database) == []
 
 
