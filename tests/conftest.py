@@ -22,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
+import collector.log
 import collector.text
 from collector.store import migrate
 
@@ -88,10 +89,14 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_captured_warnings() -> Iterator[None]:
-    """pytest takes back what shows warnings, and `logging` would not know: it would not set it."""
+def _no_log_of_others() -> Iterator[None]:
+    """What one test configured would write what a library says in another to its stderr.
+
+    pytest takes back what shows warnings, and `logging` would not know: it would not set it.
+    """
     yield
     logging.captureWarnings(capture=False)
+    logging.getLogger().removeHandler(collector.log._LIBRARIES)
 
 
 @pytest.fixture(autouse=True)
