@@ -119,7 +119,7 @@ class Site:
             cwd=self.directory,
             stdin=options.pop("stdin", subprocess.PIPE),
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=options.pop("stderr", subprocess.PIPE),
             **options,
         )
 
