@@ -54,7 +54,11 @@ def on_a_terminal(
     reading, writing = pty.openpty()
     tcsetwinsize(writing, (rows, 100))
     terminal = Terminal(reading, writing)
-    env = {"TERM": "xterm-256color"}
+    env = {
+        "TERM": "xterm-256color",
+        "LINES": f"{rows}",
+        "COLUMNS": "100",
+    }  # of pytest-xdist: 24, 80
     try:
         with site.popen(*words, stderr=writing, env=env, **options) as process:
             process.stdin.close()
