@@ -54,11 +54,8 @@ def on_a_terminal(
     reading, writing = pty.openpty()
     tcsetwinsize(writing, (rows, 100))
     terminal = Terminal(reading, writing)
-    env = {
-        "TERM": "xterm-256color",
-        "LINES": f"{rows}",
-        "COLUMNS": "100",
-    }  # of pytest-xdist: 24, 80
+    # pytest-xdist says 24 and 80 in the environment.
+    env = {"TERM": "xterm-256color", "LINES": f"{rows}", "COLUMNS": "100"}
     try:
         with site.popen(*words, stderr=writing, env=env, **options) as process:
             process.stdin.close()
