@@ -11,16 +11,7 @@ from enum import StrEnum
 from msgspec import Struct
 from typing_extensions import override
 
-__all__ = [
-    "ColumnValue",
-    "Drift",
-    "Item",
-    "LaneKey",
-    "Members",
-    "Normalized",
-    "Outcome",
-    "Result",
-]
+__all__ = ["ColumnValue", "Drift", "Item", "LaneKey", "Members", "Normalized", "Outcome", "Result"]
 
 ColumnValue = str | int | bool | datetime | None
 

@@ -156,12 +156,7 @@ async def drain_on_stop(
 
 
 async def close_run(
-    session: Session,
-    run_id: int,
-    *,
-    interrupted: bool,
-    cut: bool = False,
-    resumable: bool = False,
+    session: Session, run_id: int, *, interrupted: bool, cut: bool = False, resumable: bool = False
 ) -> tuple[str, str | None]:
     """Finish a run, and seal it unless it was interrupted and can be resumed.
 
@@ -297,11 +292,7 @@ class _Run:
     async def _finish(self, opened: Plan, *, resumed: bool) -> Collected:
         stopped = self._session.stop.is_set()
         await close_run(
-            self._session,
-            opened.run_id,
-            interrupted=stopped,
-            cut=self._cut,
-            resumable=True,
+            self._session, opened.run_id, interrupted=stopped, cut=self._cut, resumable=True
         )
         summary = await summarize(self._database, opened.run_id)
         notes = []
@@ -316,11 +307,7 @@ class _Run:
         unread += [(key.account, error.outcome) for (key, _), error in self._unlisted.items()]
         refused, silent = unheard(self._accounts, unread)
         return Collected(
-            summary,
-            refused=refused,
-            silent=silent,
-            resumed=resumed,
-            notes=tuple(notes),
+            summary, refused=refused, silent=silent, resumed=resumed, notes=tuple(notes)
         )
 
 

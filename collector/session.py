@@ -183,9 +183,7 @@ async def open_session(
     try:
         async with (
             Client(
-                timeout_s=api.timeout,
-                max_response_bytes=api.max_response_bytes,
-                guard=leases.check,
+                timeout_s=api.timeout, max_response_bytes=api.max_response_bytes, guard=leases.check
             ) as client,
             asyncio.TaskGroup() as group,
         ):

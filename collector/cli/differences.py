@@ -16,12 +16,7 @@ __all__ = ["change_lines", "described", "moment", "value"]
 MAX_VALUE: Final = 160
 """Characters of a value that are shown."""
 
-_COLOURS: Final = {
-    "appeared": "green",
-    "returned": "green",
-    "changed": "yellow",
-    "vanished": "red",
-}
+_COLOURS: Final = {"appeared": "green", "returned": "green", "changed": "yellow", "vanished": "red"}
 _SIGNS: Final = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
 
 

@@ -50,12 +50,7 @@ def _extra(path: str) -> Column[Any]:
     return optional("extra", LONG_TEXT, doc, api=path)
 
 
-_SQL: Final[dict[type, Any]] = {
-    str: LONG_TEXT,
-    int: BigInteger,
-    bool: FLAG,
-    datetime: TIME,
-}
+_SQL: Final[dict[type, Any]] = {str: LONG_TEXT, int: BigInteger, bool: FLAG, datetime: TIME}
 
 IMAGE_COLUMNS: Final[tuple[Column[Any], ...]] = (
     *(_api(name, field, "image.") for name, field in IMAGE.fields.items()),

@@ -191,12 +191,7 @@ class Database:
         return Prepared(statement, self.dialect, keys)
 
     def prepare_update(
-        self,
-        table: sa.Table,
-        names: Sequence[str],
-        key: Sequence[str],
-        *,
-        only: Sequence[Any] = (),
+        self, table: sa.Table, names: Sequence[str], key: Sequence[str], *, only: Sequence[Any] = ()
     ) -> Prepared:
         """An update of the columns `names` by the columns `key`, where `only` holds."""
         params = [*names, *(f"key_{name}" for name in key)]

@@ -29,17 +29,7 @@ from collector.store.schema import (
 )
 from collector.store.stream import pages
 
-__all__ = [
-    "KINDS",
-    "Block",
-    "Lines",
-    "OpenBlock",
-    "blocks",
-    "plain",
-    "raw",
-    "run_line",
-    "scan",
-]
+__all__ = ["KINDS", "Block", "Lines", "OpenBlock", "blocks", "plain", "raw", "run_line", "scan"]
 
 BLOCK: Final = 4_096
 """Rows of a block; a few more when the last key has several."""
@@ -120,11 +110,7 @@ def _of_observations() -> _Kind:
     source = observation_rows.outerjoin(lanes, lanes.c.id == rows.lane_id).outerjoin(
         images, (images.c.id == rows.image_pk) & in_lane & (images.c.region == lanes.c.region)
     )
-    identity = {
-        "account": lanes.c.account,
-        "region": lanes.c.region,
-        "image_id": images.c.image_id,
-    }
+    identity = {"account": lanes.c.account, "region": lanes.c.region, "image_id": images.c.image_id}
     keys = {"run_id", "lane_id", "image_pk"}
     return _Kind(rows.run_id, source, identity, [c for c in rows if c.name not in keys])
 

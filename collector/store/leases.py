@@ -101,10 +101,7 @@ class Leases:
     """
 
     def __init__(
-        self,
-        database: Database,
-        names: Mapping[str, str],
-        left: dict[str, int] | None = None,
+        self, database: Database, names: Mapping[str, str], left: dict[str, int] | None = None
     ) -> None:
         self._database = database
         self._left = left if left is not None else {}

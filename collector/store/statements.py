@@ -69,17 +69,12 @@ class Statements:
         self._database = database
         self._read = self._compile_read()
         self._observe = self._update(
-            observation_rows,
-            _OBSERVATION,
-            ("run_id", "lane_id", "image_pk"),
+            observation_rows, _OBSERVATION, ("run_id", "lane_id", "image_pk")
         )
         self._image = self._update(images, _STATE, ("id",))
         closing = ("closed_run_id", "valid_to", "last_confirmed_at")
         self._close = self._update(image_versions, closing, ("image_pk",), only_open=True)
-        self._open = self._insert(
-            image_versions,
-            (*_VERSION, *_IMAGE),
-        )
+        self._open = self._insert(image_versions, (*_VERSION, *_IMAGE))
         self._disk = self._insert_child(disk_attachments, image_versions, _DISK)
         self._close_members = self._update(
             member_versions, closing[:2], ("image_pk",), only_open=True

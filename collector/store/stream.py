@@ -14,10 +14,7 @@ PAGE: Final = 1_024
 
 
 async def pages(
-    connection: AsyncConnection,
-    query: Executable,
-    size: int = PAGE,
-    **values: Any,
+    connection: AsyncConnection, query: Executable, size: int = PAGE, **values: Any
 ) -> AsyncGenerator[Sequence[Any]]:
     """The rows of a query, some at a time; other work of the event loop gets its turn between."""
     transport = await _unbounded(connection)
