@@ -13,15 +13,14 @@ import click
 from collector import config
 from collector.audit.catalogue import SEVERITIES, Rule, Values, choose, parameters
 from collector.cli.differences import moment
-from collector.cli.options import config_option, database_option, json_option
-from collector.cli.reading import read
+from collector.cli.options import config_option, database_option, json_option, reading
+from collector.cli.runtime import until_stopped
 from collector.cli.tables import print_rows
 from collector.errors import Exit
 from collector.text import harmless_json
 
 if TYPE_CHECKING:
     from collector.audit.runner import Finding
-    from collector.store.engine import Database
 
 __all__ = ["command", "rule_parameters"]
 
@@ -94,7 +93,8 @@ def print_sql(config_path: Path | None, database: str | None, rule_id: str) -> i
     help=f"The table shows {SHOWN} findings of a rule; json and csv have them all.",
 )
 @json_option
-def run(
+@until_stopped
+async def run(
     config_path: Path | None,
     database: str | None,
     rule_ids: tuple[str, ...],
@@ -106,8 +106,7 @@ def run(
     """Run the rules on the database, all or some."""
     rules, values = choose(rule_ids), rule_parameters(config_path, database)
     form = "json" if as_json else form
-
-    async def work(opened: "Database") -> int:
+    async with reading(config_path, database) as opened:
         from msgspec.json import encode  # noqa: PLC0415 - slow to import
 
         from collector.audit.runner import audit  # noqa: PLC0415
@@ -129,20 +128,18 @@ def run(
                     click.echo((b",\n" if counts.total() > 1 else b"\n") + document, nl=False)
                 elif len(some[rule.id]) < SHOWN:
                     some[rule.id].append(finding)
-        if form == "json":
-            told = [
-                {"id": rule.id, "severity": rule.severity, "title": rule.title}
-                | {"parameters": values[rule.id], "findings": counts[rule.id]}
-                for rule in rules
-            ]
-            click.echo(b'],\n"rules":' + encode(told) + b"}")
-        elif form == "table":
-            _print(rules, some, counts)
-        severe = SEVERITIES[SEVERITIES.index(fail_on) :] if fail_on else ()
-        found = any(counts[rule.id] for rule in rules if rule.severity in severe)
-        return Exit.FINDINGS if found else Exit.OK
-
-    return read(config_path, database, work)
+    if form == "json":
+        told = [
+            {"id": rule.id, "severity": rule.severity, "title": rule.title}
+            | {"parameters": values[rule.id], "findings": counts[rule.id]}
+            for rule in rules
+        ]
+        click.echo(b'],\n"rules":' + encode(told) + b"}")
+    elif form == "table":
+        _print(rules, some, counts)
+    severe = SEVERITIES[SEVERITIES.index(fail_on) :] if fail_on else ()
+    found = any(counts[rule.id] for rule in rules if rule.severity in severe)
+    return Exit.FINDINGS if found else Exit.OK
 
 
 def _print(rules: list[Rule], some: "dict[str, list[Finding]]", counts: Counter[str]) -> None:

@@ -3,18 +3,14 @@
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from collector.cli.differences import change_lines, moment
-from collector.cli.options import config_option, database_option, json_option, when
-from collector.cli.reading import read
+from collector.cli.options import config_option, database_option, json_option, reading, when
+from collector.cli.runtime import until_stopped
 from collector.errors import Exit, UsageError
 from collector.text import harmless_json
-
-if TYPE_CHECKING:
-    from collector.store.engine import Database
 
 __all__ = ["command"]
 
@@ -27,7 +23,8 @@ __all__ = ["command"]
 )
 @click.option("--until", type=when, metavar="T", help="Before this; by default now.")
 @json_option
-def command(
+@until_stopped
+async def command(
     config_path: Path | None,
     database: str | None,
     since: datetime | None,
@@ -44,16 +41,15 @@ def command(
     since = since or until - timedelta(hours=24)
     if since >= until:
         raise UsageError(f"--since {moment(since)} is not before --until {moment(until)}")
-    return read(config_path, database, lambda opened: _print(opened, since, until, as_json=as_json))
-
-
-async def _print(database: "Database", since: datetime, until: datetime, *, as_json: bool) -> int:
     from msgspec.json import encode  # noqa: PLC0415 - slow to import
 
     from collector.store.changes import changes  # noqa: PLC0415
 
     count = 0
-    async with aclosing(changes(database, since, until)) as found:
+    async with (
+        reading(config_path, database) as opened,
+        aclosing(changes(opened, since, until)) as found,
+    ):
         async for change in found:
             if as_json:
                 document = harmless_json(encode(change.document()))

@@ -4,16 +4,15 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from collector.cli import runtime
 from collector.cli.options import config_option, json_option, settings_of
-from collector.cli.reading import unless_stopped
+from collector.cli.runtime import until_stopped
 from collector.errors import CollectorError, Exit, gravest
 from collector.settings import Settings
 from collector.sources import Selection, Sources
@@ -56,22 +55,14 @@ def _failed(check: str, error: CollectorError) -> Finding:
 @config_option
 @click.option("--offline", is_flag=True, help="Only what needs no network.")
 @json_option
-def command(config_path: Path | None, *, offline: bool, as_json: bool) -> int:
+@until_stopped
+async def command(config_path: Path | None, *, offline: bool, as_json: bool) -> int:
     """Check configuration, database, credentials, clock and queue: ok, warn or fail, a line each.
 
     An account that another process serves is reported with its holder, and not called.
     """
     settings = settings_of(config_path, quiet=True)
-
-    async def check() -> int:
-        findings = [finding async for finding in _checks(settings, offline=offline)]
-        return _tell(findings, as_json=as_json)
-
-    return runtime.run(lambda stop: unless_stopped(stop, check()))
-
-
-def _tell(findings: Sequence[Finding], *, as_json: bool) -> int:
-    """Print what was found; return the exit code."""
+    findings = [finding async for finding in _checks(settings, offline=offline)]
     if as_json:
         click.echo(json.dumps({"checks": [asdict(finding) for finding in findings]}))
     for finding in () if as_json else findings:

@@ -15,9 +15,10 @@ from collector.cli.options import (
     database_of,
     database_option,
     json_option,
+    opened,
     settings_of,
 )
-from collector.cli.reading import at_head, unless_stopped
+from collector.cli.runtime import unless_stopped, until_stopped
 from collector.cli.verify import progress_line
 from collector.errors import Exit, UsageError
 from collector.text import passwords_of, printable
@@ -78,24 +79,21 @@ async def _migrate(stop: runtime.Stop, url: str, revision: str, *, up: bool, as_
 @config_option
 @database_option
 @json_option
-def status(config_path: Path | None, database: str | None, *, as_json: bool) -> int:
+@until_stopped
+async def status(config_path: Path | None, database: str | None, *, as_json: bool) -> int:
     """Show revision, head and drift. The exit code is 78 unless at head without drift."""
     url = database_of(config_path, database)
-    return runtime.run(lambda stop: unless_stopped(stop, _status(url, as_json=as_json)))
-
-
-async def _status(url: str, *, as_json: bool) -> int:
     from collector.store import migrate  # noqa: PLC0415 - slow to import
     from collector.store.engine import Database  # noqa: PLC0415
 
     drift, why = list[str](), "the database is not what this program made"
-    async with Database(url, read_only=True) as database:
-        migrate.require_file(database)
-        revision = await migrate.revision_of(database)
+    async with Database(url, read_only=True) as there:
+        migrate.require_file(there)
+        revision = await migrate.revision_of(there)
         if revision == migrate.head():
-            drift = await migrate.drift(database)
+            drift = await migrate.drift(there)
         else:
-            why = str(migrate.not_at_head(database, revision))
+            why = str(migrate.not_at_head(there, revision))
     good = revision == migrate.head() and not drift
     document = {"revision": revision, "head": migrate.head(), "drift": drift, "ok": good}
     if as_json:
@@ -137,7 +135,8 @@ def sql(config_path: Path | None, database: str | None, dialect: str | None) -> 
     help="Prune what finished longer ago; by default [retention] observations.",
 )
 @json_option
-def prune(
+@until_stopped
+async def prune(
     config_path: Path | None, database: str | None, older_than: timedelta | None, *, as_json: bool
 ) -> int:
     """Delete old runs' observations. Runs, coverage, digests and versions stay.
@@ -154,15 +153,11 @@ def prune(
     else:
         url = database_of(config_path, database)
     before = datetime.now(UTC) - older_than
-    return runtime.run(lambda stop: unless_stopped(stop, _prune(url, before, as_json=as_json)))
-
-
-async def _prune(url: str, before: datetime, *, as_json: bool) -> int:
     from collector.store.prune import prune as prune_observations  # noqa: PLC0415 - slow to import
 
-    async with at_head(url) as database:
+    async with opened(url) as there:
         with progress_line() as progress:
-            pruned = await prune_observations(database, before, progress=progress)
+            pruned = await prune_observations(there, before, progress=progress)
     if as_json:
         click.echo(json.dumps(asdict(pruned)))
     else:
@@ -177,7 +172,10 @@ async def _prune(url: str, before: datetime, *, as_json: bool) -> int:
 @database_option
 @click.option("--to", "target", metavar="URL", required=True, help="An empty or absent database.")
 @json_option
-def copy(config_path: Path | None, database: str | None, target: str, *, as_json: bool) -> int:
+@until_stopped
+async def copy(
+    config_path: Path | None, database: str | None, target: str, *, as_json: bool
+) -> int:
     """Copy everything into an empty database of any kind. Every id and digest is kept.
 
     Stop what writes first: a held account is refused. The copy is verified before it counts.
@@ -186,10 +184,6 @@ def copy(config_path: Path | None, database: str | None, target: str, *, as_json
     for secret in passwords_of(target):
         log.redact(secret)
     config.checked_url("--to", target)
-    return runtime.run(lambda stop: unless_stopped(stop, _copy(url, target, as_json=as_json)))
-
-
-async def _copy(url: str, target: str, *, as_json: bool) -> int:
     from collector.store.copy import copy as copy_all  # noqa: PLC0415 - slow to import
     from collector.store.engine import Database  # noqa: PLC0415
 

@@ -8,7 +8,7 @@ from typing import get_args
 import click
 
 from collector.cli import runtime
-from collector.cli.options import config_option, json_option, settings_of
+from collector.cli.options import config_option, json_option, opened, settings_of
 from collector.models import LaneKey
 from collector.settings import Settings, Source
 from collector.sources import Selection, Sources
@@ -53,8 +53,6 @@ async def _discover(
     settings: Settings, sources: Sources, stop: runtime.Stop, *, as_json: bool
 ) -> int:
     from collector.cli.listing import list_all  # noqa: PLC0415 - after the quick refusals
-    from collector.store import migrate  # noqa: PLC0415
-    from collector.store.engine import Database  # noqa: PLC0415
 
     def show(key: LaneKey, source: Source, ids: list[str]) -> None:
         where = {"account": key.account, "region": key.region}
@@ -62,7 +60,6 @@ async def _discover(
             line = where | {"image_id": image_id, "source": source}
             click.echo(json.dumps(line) if as_json else f"{key.region}/{image_id}")
 
-    async with Database(settings.database.url) as database:
-        await migrate.create_if_empty(database)
+    async with opened(settings.database.url, create=True) as database:
         _, code = await list_all(settings, database, sources, stop, show)
     return code

@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from collector.cli.listing import list_all
+from collector.cli.options import opened
 from collector.cli.runtime import Stop
 from collector.errors import Exit
 from collector.jdcloud.protocol import MAX_PAGE_SIZE
 from collector.models import LaneKey
 from collector.settings import Settings
 from collector.sources import Sources
-from collector.store import migrate, plan
-from collector.store.engine import Database
+from collector.store import plan
 from collector.text import counted
 
 __all__ = ["plan_of", "print_plan"]
@@ -83,8 +83,7 @@ async def _discover(
     settings: Settings, sources: Sources, stop: Stop, found: dict[LaneKey, set[str]]
 ) -> tuple[list[str], int]:
     """Add what is listed, and what was known before, as `run` does."""
-    async with Database(settings.database.url) as database:
-        await migrate.create_if_empty(database)
+    async with opened(settings.database.url, create=True) as database:
         for key, names in sources.discover.items():
             async for known in plan.known_images(database, key, names):
                 found[key].update(known)

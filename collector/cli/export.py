@@ -2,17 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from collector.cli.files import output
-from collector.cli.options import config_option, database_option
-from collector.cli.reading import read
+from collector.cli.options import config_option, database_option, reading
+from collector.cli.runtime import until_stopped
 from collector.errors import Exit, UsageError
-
-if TYPE_CHECKING:
-    from collector.store.engine import Database
 
 __all__ = ["command"]
 
@@ -35,7 +31,8 @@ __all__ = ["command"]
     type=click.Path(path_type=Path),
     help="Write here, whole or not at all; by default to standard output.",
 )
-def command(
+@until_stopped
+async def command(
     config_path: Path | None, database: str | None, name: str, kind: str, path: Path | None
 ) -> int:
     """Export a table or view, ordered by its keys; times are UTC."""
@@ -44,10 +41,7 @@ def command(
     named(name)
     if kind == "parquet" and path is None and sys.stdout.isatty():
         raise UsageError("Parquet is binary: give --output, or a pipe")
-
-    async def work(opened: "Database") -> int:
+    async with reading(config_path, database) as opened:
         with output(path) as stream:
             await export(opened, name, kind, stream)
-        return Exit.OK
-
-    return read(config_path, database, work)
+    return Exit.OK

@@ -2,9 +2,11 @@
 
 import math
 import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from typing_extensions import override
@@ -14,6 +16,9 @@ from collector.audit.catalogue import parameters
 from collector.settings import Settings, duration
 from collector.text import passwords_of, shown
 
+if TYPE_CHECKING:
+    from collector.store.engine import Database
+
 __all__ = [
     "Number",
     "age",
@@ -21,6 +26,8 @@ __all__ = [
     "database_of",
     "database_option",
     "json_option",
+    "opened",
+    "reading",
     "settings_of",
     "unused_config_option",
     "when",
@@ -132,3 +139,28 @@ def database_of(config_path: Path | None, database: str | None) -> str:
         log.redact(secret)
     log.configure(level="warning")
     return url
+
+
+@asynccontextmanager
+async def opened(
+    url: str, *, read_only: bool = False, create: bool = False
+) -> "AsyncIterator[Database]":
+    """A database that is at this program's revision; `create`: made, if it is absent or empty.
+
+    Raises:
+        SchemaError: it is not.
+        UnavailableError: it cannot be reached.
+    """
+    from collector.store import migrate  # noqa: PLC0415 - after the quick refusals
+    from collector.store.engine import Database  # noqa: PLC0415
+
+    async with Database(url, read_only=read_only) as database:
+        await (migrate.create_if_empty if create else migrate.require_head)(database)
+        yield database
+
+
+def reading(
+    config_path: Path | None, database: str | None
+) -> "AbstractAsyncContextManager[Database]":
+    """The database of a command that only reads: as `opened`, where `database_of` says."""
+    return opened(database_of(config_path, database), read_only=True)

@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from collector.cli import runtime
-from collector.cli.options import config_option, json_option, settings_of
-from collector.cli.reading import at_head, unless_stopped
+from collector.cli.options import config_option, json_option, opened, settings_of
+from collector.cli.runtime import until_stopped
 from collector.errors import Exit, UsageError
 from collector.settings import Settings
 from collector.sources import Selection, Sources
@@ -55,12 +55,9 @@ def add(
 
 async def _add(settings: Settings, sources: Sources, stop: runtime.Stop, *, as_json: bool) -> int:
     from collector.queue import queue_of  # noqa: PLC0415 - after the quick refusals
-    from collector.store import migrate  # noqa: PLC0415
-    from collector.store.engine import Database  # noqa: PLC0415
 
     added = given = 0
-    async with Database(settings.database.url) as database:
-        await migrate.create_if_empty(database)
+    async with opened(settings.database.url, create=True) as database:
         queue = queue_of(settings, database)
         try:
             for key, ids in sources.ids():
@@ -80,17 +77,14 @@ async def _add(settings: Settings, sources: Sources, stop: runtime.Stop, *, as_j
 @command.command()
 @config_option
 @json_option
-def status(config_path: Path | None, *, as_json: bool) -> int:
+@until_stopped
+async def status(config_path: Path | None, *, as_json: bool) -> int:
     """Show what waits, is in flight or failed. Who holds an account is told too."""
     settings = settings_of(config_path)
-    return runtime.run(lambda stop: unless_stopped(stop, _status(settings, as_json=as_json)))
-
-
-async def _status(settings: Settings, *, as_json: bool) -> int:
     from collector.queue import queue_of  # noqa: PLC0415
     from collector.store.leases import holders  # noqa: PLC0415
 
-    async with at_head(settings.database.url, read_only=True) as database:
+    async with opened(settings.database.url, read_only=True) as database:
         queue = queue_of(settings, database)
         try:
             lanes = await queue.depths()
@@ -122,16 +116,13 @@ async def _status(settings: Settings, *, as_json: bool) -> int:
 @command.command()
 @config_option
 @json_option
-def failed(config_path: Path | None, *, as_json: bool) -> int:
+@until_stopped
+async def failed(config_path: Path | None, *, as_json: bool) -> int:
     """List the dead letters; with --json a JSON object a line."""
     settings = settings_of(config_path)
-    return runtime.run(lambda stop: unless_stopped(stop, _failed(settings, as_json=as_json)))
-
-
-async def _failed(settings: Settings, *, as_json: bool) -> int:
     from collector.queue.letters import dead_letters  # noqa: PLC0415
 
-    async with at_head(settings.database.url, read_only=True) as database:
+    async with opened(settings.database.url, read_only=True) as database:
         async for letter in dead_letters(database):
             click.echo(json.dumps(letter, default=_time) if as_json else _line(letter))
     return Exit.OK
@@ -154,7 +145,8 @@ def _line(letter: Mapping[str, Any]) -> str:
 @click.option("--all", "everything", is_flag=True, help="Retry every dead letter.")
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @json_option
-def retry(
+@until_stopped
+async def retry(
     config_path: Path | None,
     account: str | None,
     ids: tuple[str, ...],
@@ -168,17 +160,9 @@ def retry(
         raise UsageError("give either --all or the ids to retry")
     if account is not None and account not in [one.name for one in settings.accounts]:
         raise UsageError(f"--account: no account {account!r}")
-    return runtime.run(
-        lambda stop: unless_stopped(stop, _retry(settings, ids, account, as_json=as_json))
-    )
-
-
-async def _retry(
-    settings: Settings, ids: tuple[str, ...], account: str | None, *, as_json: bool
-) -> int:
     from collector.queue.letters import retry as take_back  # noqa: PLC0415
 
-    async with at_head(settings.database.url) as database:
+    async with opened(settings.database.url) as database:
         found = await take_back(database, ids or None, account)
     names = {*found, *(name.rpartition("/")[2] for name in found)}
     unknown = [one for one in ids if one not in names]

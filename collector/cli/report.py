@@ -2,18 +2,14 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from collector.cli.audit import rule_parameters
 from collector.cli.files import output
-from collector.cli.options import config_option, database_option
-from collector.cli.reading import read
+from collector.cli.options import config_option, database_option, reading
+from collector.cli.runtime import until_stopped
 from collector.errors import Exit
-
-if TYPE_CHECKING:
-    from collector.store.engine import Database
 
 __all__ = ["command"]
 
@@ -29,20 +25,18 @@ __all__ = ["command"]
     type=click.Path(path_type=Path),
     help="Write here, whole or not at all, for its owner alone.",
 )
-def command(config_path: Path | None, database: str | None, path: Path) -> int:
+@until_stopped
+async def command(config_path: Path | None, database: str | None, path: Path) -> int:
     """Write one self-contained HTML page: coverage, changes, findings, what there is.
 
     It loads nothing from anywhere and needs no JavaScript. Long lists are cut; the page says how
     many there are and with which SQL to see all.
     """
     values = rule_parameters(config_path, database)
-
-    async def work(opened: "Database") -> int:
+    async with reading(config_path, database) as opened:
         from collector.report import gather, render  # noqa: PLC0415 - slow to import
 
         page = render(await gather(opened, values, datetime.now(UTC)))
-        with output(path) as stream:
-            stream.write(page.encode())
-        return Exit.OK
-
-    return read(config_path, database, work)
+    with output(path) as stream:
+        stream.write(page.encode())
+    return Exit.OK

@@ -10,7 +10,7 @@ import click
 
 from collector import log
 from collector.cli import runtime
-from collector.cli.options import Number, config_option, json_option, settings_of
+from collector.cli.options import Number, config_option, json_option, opened, settings_of
 from collector.settings import Settings, Source
 from collector.sources import Selection, Sources
 from collector.text import os_reason, printable
@@ -87,12 +87,9 @@ async def _collect(
     from collector.metrics import Metrics  # noqa: PLC0415
     from collector.run import collect  # noqa: PLC0415
     from collector.session import load_credentials  # noqa: PLC0415
-    from collector.store import migrate  # noqa: PLC0415
-    from collector.store.engine import Database  # noqa: PLC0415
 
     keys = load_credentials(settings, os.environ)
-    async with Database(settings.database.url) as database:
-        await migrate.create_if_empty(database)
+    async with opened(settings.database.url, create=True) as database:
         watch = None if quiet else progress.watch
         metrics = Metrics() if settings.metrics.textfile else None
         collected = await collect(

@@ -1,14 +1,16 @@
-"""Runs a coroutine until it ends or a signal asks it to stop."""
+"""Runs a command's coroutine until it ends or a signal asks it to stop."""
 
 import asyncio
 import gc
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Final, TypeVar
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
 
-__all__ = ["Stop", "run"]
+__all__ = ["Stop", "run", "unless_stopped", "until_stopped"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 SWITCH_S: Final = 0.0005
@@ -63,3 +65,27 @@ def run(main: Callable[[Stop], Coroutine[None, None, T]]) -> T:
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(supervised())
+
+
+def until_stopped(work: Callable[P, Coroutine[Any, Any, int]]) -> Callable[P, int]:
+    """A command of a coroutine function, which a signal cuts off wherever it is."""
+
+    @wraps(work)
+    def command(*args: P.args, **options: P.kwargs) -> int:
+        return run(lambda stop: unless_stopped(stop, work(*args, **options)))
+
+    return command
+
+
+async def unless_stopped(stop: Stop, work: Coroutine[Any, Any, int]) -> int:
+    """Return the work's exit code; cancelled by a signal, return 128 and its number."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped = not working.done()
+        working.cancel()
+        stopping.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+    return 128 + (stop.signal or 0) if stopped else working.result()

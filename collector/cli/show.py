@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collector.cli.differences import change_lines, described, moment, value
-from collector.cli.options import config_option, database_option, json_option, when
-from collector.cli.reading import read
+from collector.cli.options import config_option, database_option, json_option, reading, when
+from collector.cli.runtime import until_stopped
 from collector.errors import Exit, UsageError
 from collector.ids import parse_reference
 from collector.text import harmless_json, printable
 
 if TYPE_CHECKING:
-    from collector.store.engine import Database
     from collector.store.reads import AsOf, Record
 
 __all__ = ["command"]
@@ -32,7 +31,8 @@ _HIDDEN |= {"last_confirmed_at", "payload", "disks"}
 @click.option("--history", is_flag=True, help="All versions, with what changed in each.")
 @click.option("--account", metavar="A", help="Only this account's; by default each account's.")
 @json_option
-def command(
+@until_stopped
+async def command(
     config_path: Path | None,
     database: str | None,
     reference: str,
@@ -51,8 +51,7 @@ def command(
     if history and at is not None:
         raise UsageError("--at and --history exclude each other")
     region, image_id = parse_reference(reference)
-
-    async def work(opened: "Database") -> int:
+    async with reading(config_path, database) as opened:
         from msgspec.json import encode  # noqa: PLC0415 - slow to import
 
         from collector.store import reads  # noqa: PLC0415
@@ -61,25 +60,22 @@ def command(
             found = await reads.find(connection, region, image_id, account)
             show = _history if history else _as_of
             shown = [await show(connection, image, at) for image in found]
-        if as_json:
-            images = [
-                _record(image) | document for image, (document, _) in zip(found, shown, strict=True)
-            ]
-            told = {"region": region, "image_id": image_id, "at": at, "images": images}
-            click.echo(harmless_json(encode(reads.plain(told))))
-        else:
-            texts = (
-                "\n".join([_title(image), *text])
-                for image, (_, text) in zip(found, shown, strict=True)
-            )
-            click.echo("\n\n".join(texts), nl=bool(shown))
-        if not found:
-            of = f" of account {printable(account)}" if account else ""
-            click.echo(f"collector: the database has no image {region}/{image_id}{of}", err=True)
-        versions = [document.get("versions") or document.get("version") for document, _ in shown]
-        return Exit.OK if any(versions) else Exit.FINDINGS
-
-    return read(config_path, database, work)
+    if as_json:
+        images = [
+            _record(image) | document for image, (document, _) in zip(found, shown, strict=True)
+        ]
+        told = {"region": region, "image_id": image_id, "at": at, "images": images}
+        click.echo(harmless_json(encode(reads.plain(told))))
+    else:
+        texts = (
+            "\n".join([_title(image), *text]) for image, (_, text) in zip(found, shown, strict=True)
+        )
+        click.echo("\n\n".join(texts), nl=bool(shown))
+    if not found:
+        of = f" of account {printable(account)}" if account else ""
+        click.echo(f"collector: the database has no image {region}/{image_id}{of}", err=True)
+    versions = [document.get("versions") or document.get("version") for document, _ in shown]
+    return Exit.OK if any(versions) else Exit.FINDINGS
 
 
 async def _as_of(

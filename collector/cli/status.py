@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collector.cli.differences import moment
-from collector.cli.options import age, config_option, database_option, json_option
-from collector.cli.reading import read
+from collector.cli.options import age, config_option, database_option, json_option, reading
+from collector.cli.runtime import until_stopped
 from collector.cli.tables import print_rows
 from collector.errors import Exit
 from collector.text import harmless_json, printable
 
 if TYPE_CHECKING:
-    from collector.store.engine import Database
     from collector.store.freshness import Status
 
 __all__ = ["command"]
@@ -32,7 +31,8 @@ __all__ = ["command"]
     help="How old the last complete run may be, of every account.",
 )
 @json_option
-def command(
+@until_stopped
+async def command(
     config_path: Path | None, database: str | None, max_age: timedelta, *, as_json: bool
 ) -> int:
     """Tell whether the inventory is fresh and whole.
@@ -40,20 +40,17 @@ def command(
     It is judged by runs of the whole configuration, not by narrowed ones. The exit code is 3 when
     the last complete run, of any account, is older than --max-age, or there is none.
     """
-
-    async def work(opened: "Database") -> int:
+    async with reading(config_path, database) as opened:
         import msgspec  # noqa: PLC0415 - slow to import
 
         from collector.store.freshness import read_status  # noqa: PLC0415
 
         status = await read_status(opened, datetime.now(UTC), max_age)
-        if as_json:
-            click.echo(harmless_json(msgspec.json.encode(status.document())))
-        else:
-            _print(status)
-        return Exit.PARTIAL if status.stale else Exit.OK
-
-    return read(config_path, database, work)
+    if as_json:
+        click.echo(harmless_json(msgspec.json.encode(status.document())))
+    else:
+        _print(status)
+    return Exit.PARTIAL if status.stale else Exit.OK
 
 
 def _print(status: "Status") -> None:

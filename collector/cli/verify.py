@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from collector.cli.options import config_option, database_option, json_option
-from collector.cli.reading import read
+from collector.cli.options import config_option, database_option, json_option, reading
+from collector.cli.runtime import until_stopped
 from collector.errors import Exit, UsageError
 from collector.text import printable, shown
 
 if TYPE_CHECKING:
-    from collector.store.engine import Database
     from collector.store.rederive import Finding
 
 __all__ = ["command", "progress_line"]
@@ -59,7 +58,8 @@ def progress_line() -> Iterator[Callable[[str], None]]:
     help="A digest that was kept elsewhere: finds a chain that was rewritten whole.",
 )
 @json_option
-def command(
+@until_stopped
+async def command(
     config_path: Path | None,
     database: str | None,
     expected: tuple[tuple[int, str], ...],
@@ -69,8 +69,7 @@ def command(
     """Recompute every digest, version and state from the rows; exit 1 when anything differs."""
     if len(dict(expected)) != len(set(expected)):
         raise UsageError("--expect names a run with two digests; one of them is not its digest")
-
-    async def work(opened: "Database") -> int:
+    async with reading(config_path, database) as opened:
         from collector.store import ledger  # noqa: PLC0415 - slow to import
         from collector.store.verify import Finding, verify  # noqa: PLC0415
 
@@ -89,19 +88,17 @@ def command(
                 else:
                     _print(finding)
                 count += 1
-        if as_json:
-            rest = [finding._asdict() for finding in unsealed]
-            end = {"unsealed": rest, "last": last and asdict(last), "ok": not count}
-            click.echo("], " + json.dumps(end)[1:])
-        else:
-            for finding in unsealed:
-                _print(finding)
-            click.echo(f"findings: {count:,}" if count else "nothing differs")
-            if last:
-                click.echo(f"last digest: {last.run_id}:{last.digest}")
-        return Exit.FINDINGS if count else Exit.OK
-
-    return read(config_path, database, work)
+    if as_json:
+        rest = [finding._asdict() for finding in unsealed]
+        end = {"unsealed": rest, "last": last and asdict(last), "ok": not count}
+        click.echo("], " + json.dumps(end)[1:])
+    else:
+        for finding in unsealed:
+            _print(finding)
+        click.echo(f"findings: {count:,}" if count else "nothing differs")
+        if last:
+            click.echo(f"last digest: {last.run_id}:{last.digest}")
+    return Exit.FINDINGS if count else Exit.OK
 
 
 def _print(finding: "Finding") -> None:
