@@ -20,7 +20,6 @@ from collector.errors import UsageError
 from collector.text import os_reason
 
 if TYPE_CHECKING:
-    from collector.run import Collected
     from collector.store.engine import Database
 
 __all__ = ["command"]
@@ -94,10 +93,13 @@ def command(images: int, keep: Path | None) -> int:
 
 
 async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Path) -> int:
-    from collector.cli import summary  # noqa: PLC0415 - slow to import
-    from collector.run import exit_code  # noqa: PLC0415
+    from collector import config  # noqa: PLC0415 - slow to import
+    from collector.cli import summary  # noqa: PLC0415
+    from collector.cli.run import carry_out  # noqa: PLC0415
+    from collector.run import Order, exit_code  # noqa: PLC0415
     from collector.simulator.images import REGIONS  # noqa: PLC0415
     from collector.simulator.server import SimulatorOptions, running  # noqa: PLC0415
+    from collector.sources import Selection, Sources  # noqa: PLC0415
     from collector.store.engine import Database  # noqa: PLC0415
 
     url = f"sqlite:///{quote(str(database))}"
@@ -117,7 +119,9 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
         )
         targets = "".join(_TARGET.format(region=region) for region in REGIONS)
         _write(configuration, text + targets)
-        collected = await _collect(stop, configuration)
+        settings = config.load(configuration, env={})
+        with Sources.of(settings, Selection()) as sources:
+            collected = await carry_out(settings, Order(sources), stop)
     summary.show(collected, as_json=False, quiet=False)
     if stop.signal is None:
         async with Database(url, read_only=True) as written:
@@ -136,25 +140,6 @@ def _write(path: Path, text: str) -> None:
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {os_reason(error)}") from None
     path.write_text(text)
-
-
-async def _collect(stop: runtime.Stop, configuration: Path) -> "Collected":
-    from collector import config  # noqa: PLC0415 - slow to import
-    from collector.cli import progress  # noqa: PLC0415
-    from collector.run import Order, collect  # noqa: PLC0415
-    from collector.session import load_credentials  # noqa: PLC0415
-    from collector.sources import Selection, Sources  # noqa: PLC0415
-    from collector.store import migrate  # noqa: PLC0415
-    from collector.store.engine import Database  # noqa: PLC0415
-
-    settings = config.load(configuration, env={})
-    keys = load_credentials(settings, {})
-    with Sources.of(settings, Selection()) as sources:
-        async with Database(settings.database.url) as database:
-            await migrate.create_if_empty(database)
-            return await collect(
-                settings, database, keys, Order(sources), stop=stop, watch=progress.watch
-            )
 
 
 async def _audit(database: "Database") -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collector.run import Collected, Order
     from collector.store.engine import Database
 
-__all__ = ["command"]
+__all__ = ["carry_out", "command"]
 
 
 @click.command()
@@ -73,16 +73,17 @@ def command(
             from collector.run import Order, exit_code  # noqa: PLC0415
 
             order = Order(sources, fresh=fresh, whole=not selection.narrows)
-            collected = await _collect(settings, order, stop, quiet=quiet)
+            collected = await carry_out(settings, order, stop, quiet=quiet)
             summary.show(collected, as_json=as_json, quiet=quiet)
             return exit_code(collected, min_coverage=min_coverage, signal=stop.signal)
 
         return runtime.run(work)
 
 
-async def _collect(
-    settings: Settings, order: "Order", stop: runtime.Stop, *, quiet: bool
+async def carry_out(
+    settings: Settings, order: "Order", stop: runtime.Stop, *, quiet: bool = False
 ) -> "Collected":
+    """Collect into the configured database, show the progress, and write the metrics."""
     from collector.cli import progress  # noqa: PLC0415 - after the quick refusals
     from collector.metrics import Metrics  # noqa: PLC0415
     from collector.run import collect  # noqa: PLC0415
