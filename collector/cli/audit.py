@@ -12,10 +12,9 @@ import click
 
 from collector import config
 from collector.audit.catalogue import SEVERITIES, Rule, Values, choose, parameters
-from collector.cli.differences import moment
 from collector.cli.options import config_option, database_option, json_option, reading
+from collector.cli.output import moment, print_rows
 from collector.cli.runtime import until_stopped
-from collector.cli.tables import print_rows
 from collector.errors import Exit
 from collector.text import harmless_json
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from collector.cli.differences import change_lines, moment
 from collector.cli.options import config_option, database_option, json_option, reading, when
+from collector.cli.output import change_lines, moment
 from collector.cli.runtime import until_stopped
 from collector.errors import Exit, UsageError
 from collector.text import harmless_json

@@ -18,8 +18,8 @@ from collector.cli.options import (
     opened,
     settings_of,
 )
+from collector.cli.output import progress_line
 from collector.cli.runtime import unless_stopped, until_stopped
-from collector.cli.verify import progress_line
 from collector.errors import Exit, UsageError
 from collector.text import passwords_of, printable
 

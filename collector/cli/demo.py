@@ -16,6 +16,7 @@ import click
 from collector import log
 from collector.cli import runtime
 from collector.cli.options import unused_config_option
+from collector.cli.output import print_rows
 from collector.errors import UsageError
 from collector.text import os_reason
 
@@ -145,7 +146,6 @@ def _write(path: Path, text: str) -> None:
 async def _audit(database: "Database") -> None:
     from collector.audit.catalogue import choose, parameters  # noqa: PLC0415 - slow to import
     from collector.audit.runner import audit  # noqa: PLC0415
-    from collector.cli.tables import print_rows  # noqa: PLC0415
 
     rules = choose(())
     found = audit(database, rules, parameters({}), datetime.now(UTC))
@@ -157,8 +157,6 @@ async def _audit(database: "Database") -> None:
 
 async def _answer(database: "Database") -> None:
     from sqlalchemy import text  # noqa: PLC0415 - slow to import
-
-    from collector.cli.tables import print_rows  # noqa: PLC0415
 
     for question, query in QUESTIONS.items():
         async with database.read() as connection:

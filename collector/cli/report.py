@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from collector.cli.audit import rule_parameters
-from collector.cli.files import output
 from collector.cli.options import config_option, database_option, reading
+from collector.cli.output import output
 from collector.cli.runtime import until_stopped
 from collector.errors import Exit
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from collector.cli.differences import change_lines, described, moment, value
 from collector.cli.options import config_option, database_option, json_option, reading, when
+from collector.cli.output import change_lines, described, moment, value
 from collector.cli.runtime import until_stopped
 from collector.errors import Exit, UsageError
 from collector.ids import parse_reference

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from collector.cli.differences import moment
 from collector.cli.options import age, config_option, database_option, json_option, reading
+from collector.cli.output import moment, print_rows
 from collector.cli.runtime import until_stopped
-from collector.cli.tables import print_rows
 from collector.errors import Exit
 from collector.text import harmless_json, printable
 

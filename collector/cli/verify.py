@@ -2,9 +2,6 @@
 
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from collector.cli.options import config_option, database_option, json_option, reading
+from collector.cli.output import progress_line
 from collector.cli.runtime import until_stopped
 from collector.errors import Exit, UsageError
 from collector.text import printable, shown
@@ -19,8 +17,7 @@ from collector.text import printable, shown
 if TYPE_CHECKING:
     from collector.store.rederive import Finding
 
-__all__ = ["command", "progress_line"]
-
+__all__ = ["command"]
 
 _RUN_AND_DIGEST: Final = re.compile(r"([0-9]{1,18}):([0-9a-fA-F]{64})")
 
@@ -32,18 +29,6 @@ def _kept(text: str) -> tuple[int, str]:
         allowed = "RUN_ID:DIGEST, where a digest has 64 hexadecimal digits"
         raise click.BadParameter(f"found {shown(text)}; allowed: {allowed}")
     return int(match[1]), match[2].lower()
-
-
-@contextmanager
-def progress_line() -> Iterator[Callable[[str], None]]:
-    """A function that shows what is being done, in one line of a terminal on standard error."""
-
-    def show(text: str) -> None:
-        if sys.stderr.isatty():
-            click.echo(f"\r\x1b[K{text}", err=True, nl=False)
-
-    yield show
-    show("")
 
 
 @click.command()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.cli.files import output
+from collector.cli.output import output
 from collector.errors import UsageError
 from collector.export import FORMATS, NAMES, export, named, ordered
 from collector.store.schema import images
