@@ -95,7 +95,7 @@ def command(images: int, keep: Path | None) -> int:
 
 async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Path) -> int:
     from collector import config  # noqa: PLC0415 - slow to import
-    from collector.cli import summary  # noqa: PLC0415
+    from collector.cli import progress  # noqa: PLC0415
     from collector.cli.run import carry_out  # noqa: PLC0415
     from collector.run import Order, exit_code  # noqa: PLC0415
     from collector.simulator.images import REGIONS  # noqa: PLC0415
@@ -123,7 +123,7 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
         settings = config.load(configuration, env={})
         with Sources.of(settings, Selection()) as sources:
             collected = await carry_out(settings, Order(sources), stop)
-    summary.show(collected, as_json=False, quiet=False)
+    progress.show(collected, as_json=False, quiet=False)
     if stop.signal is None:
         async with Database(url, read_only=True) as written:
             await _audit(written)

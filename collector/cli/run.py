@@ -69,12 +69,12 @@ def command(
             return runtime.run(lambda stop: _show_plan(settings, sources, stop, as_json=as_json))
 
         async def work(stop: runtime.Stop) -> int:
-            from collector.cli import summary  # noqa: PLC0415 - after the quick refusals
+            from collector.cli import progress  # noqa: PLC0415 - after the quick refusals
             from collector.run import Order, exit_code  # noqa: PLC0415
 
             order = Order(sources, fresh=fresh, whole=not selection.narrows)
             collected = await carry_out(settings, order, stop, quiet=quiet)
-            summary.show(collected, as_json=as_json, quiet=quiet)
+            progress.show(collected, as_json=as_json, quiet=quiet)
             return exit_code(collected, min_coverage=min_coverage, signal=stop.signal)
 
         return runtime.run(work)

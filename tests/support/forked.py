@@ -44,7 +44,7 @@ _PRELOADED: Final = (
     *("asyncmy", "psycopg", "alembic.command", "alembic.autogenerate", "aiosqlite"),
     *("rich.table", "rich.live", "collector.cli.main", "collector.cli.run", "collector.cli.verify"),
     *("collector.run", "collector.serve", "collector.metrics", "collector.cli.progress"),
-    *("collector.cli.summary", "collector.store.migrate", "collector.store.verify"),
+    *("collector.store.migrate", "collector.store.verify"),
 )
 
 
