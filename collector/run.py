@@ -303,7 +303,7 @@ class _Run:
                 notes.append(f"account {account.name}: credentials refused: {reason}")
         for (key, source), error in self._unlisted.items():
             notes.append(f"listing failed: {key} {source}: {error}")
-        unread = [(one.account, Outcome(one.outcome)) for one in summary.failures]
+        unread = [(one["account"], Outcome(one["outcome"])) for one in summary.failures]
         unread += [(key.account, error.outcome) for (key, _), error in self._unlisted.items()]
         refused, silent = unheard(self._accounts, unread)
         return Collected(

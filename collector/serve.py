@@ -206,9 +206,8 @@ class Service:
 async def refresh(metrics: Metrics, database: Database, depths: Sequence[Depth]) -> None:
     """Put into the metrics what the database and the queue know."""
     metrics.schema(migrate.head())
-    for key, lane in (await lane_figures(database)).items():
-        coverage = lane.read / lane.planned if lane.planned else 1.0
-        metrics.lane(key, lane.last_success, coverage)
+    for key, figures in (await lane_figures(database)).items():
+        metrics.lane(key, *figures)
     found = {}
     for depth in depths:
         states = ("ready", "delayed", "in_flight", "failed")

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -129,9 +130,10 @@ def _one_line(collected: Collected) -> str:
         line += f", {counted(run['listings_failed'], 'listing')} failed"
     told = None
     if summary.failures:
-        worst = max(summary.failures, key=lambda failure: failure.items)
-        line += f"; most: {worst.items:,} {worst.outcome} in {worst.account}/{worst.region}"
-        if told := worst.example_message:
+        worst = max(summary.failures, key=itemgetter("items"))
+        where = f"{worst['account']}/{worst['region']}"
+        line += f"; most: {worst['items']:,} {worst['outcome']} in {where}"
+        if told := worst["example_message"]:
             line += f" ({printable(told)})"
     news = (note for note in collected.notes if told is None or told not in note)
     return "; ".join([line, *map(printable, islice(news, 1))])
@@ -165,9 +167,10 @@ def _print(summary: Summary, notes: Sequence[str]) -> None:
     console.print(table)
     for failure in summary.failures:
         text = Text("  ")
-        text.append(f"{failure.items:,} {failure.outcome}", style="red")
-        text.append(f" in {failure.account}/{failure.region}, such as {failure.example_image_id}")
-        reason = " ".join(filter(None, (failure.error_code, failure.example_message)))
+        text.append(f"{failure['items']:,} {failure['outcome']}", style="red")
+        where = f"{failure['account']}/{failure['region']}"
+        text.append(f" in {where}, such as {failure['example_image_id']}")
+        reason = " ".join(filter(None, (failure["error_code"], failure["example_message"])))
         text.append(f": {printable(reason)}" if reason else "")
         console.print(text, soft_wrap=True)
     if run["listings_failed"]:

@@ -20,7 +20,7 @@ from collector.store.reads import plain, rows
 from collector.store.schema import images, lanes, queue_items, run_lanes, runs
 from collector.store.views import VIEWS
 
-__all__ = ["PLACE", "AccountState", "LaneFigures", "Status", "lane_figures", "read_status"]
+__all__ = ["PLACE", "AccountState", "Status", "lane_figures", "read_status"]
 
 EXAMPLES: Final = 5
 """Unread images that are named."""
@@ -186,22 +186,12 @@ async def _accounts(connection: AsyncConnection, limit: datetime) -> list[Accoun
     return states
 
 
-class LaneFigures(NamedTuple):
-    """What metrics tell of a lane, judged by finished runs over all its targets.
+async def lane_figures(database: Database) -> dict[LaneKey, tuple[datetime | None, float]]:
+    """What metrics tell of every lane that a finished run over all its targets had.
 
-    Attributes:
-        last_success: when a run that read every item of it was finished last.
-        planned: items of the run that was finished last.
-        read: those of them that were read.
+    Returns:
+        When a run that read every item of it was finished last, and what share the last one read.
     """
-
-    last_success: datetime | None
-    planned: int
-    read: int
-
-
-async def lane_figures(database: Database) -> dict[LaneKey, LaneFigures]:
-    """The figures of every lane that a finished run over all targets had."""
     c, ended = run_lanes.c, runs.c.finished_at
     success = func.max(case((c.failed == 0, ended))).over(partition_by=c.lane_id)
     read = (c.present + c.not_found).label("read")
@@ -218,4 +208,7 @@ async def lane_figures(database: Database) -> dict[LaneKey, LaneFigures]:
     )
     async with database.read() as connection:
         found = (await connection.execute(query)).all()
-    return {LaneKey(row[0], row[1]): LaneFigures(*row[2:]) for row in found}
+    return {
+        LaneKey(account, region): (ended, read / planned if planned else 1.0)
+        for account, region, ended, planned, read in found
+    }

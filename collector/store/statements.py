@@ -27,25 +27,11 @@ from collector.store.types import UtcDateTime
 __all__ = ["Statements", "Write"]
 
 _STATE: Final = tuple(name for name in State._fields if name in images.c)
-_OBSERVATION: Final = (
-    "outcome",
-    "http_status",
-    "error_code",
-    "error_message",
-    "request_id",
-    "attempts",
-    "duration_ms",
-    "observed_at",
-    "members_outcome",
-)
+_ITEM: Final = ("run_id", "lane_id", "image_pk")
+_OBSERVATION: Final = tuple(c.name for c in observation_rows.c if not c.primary_key)
 _VERSION: Final = (
-    "image_pk",
-    "run_id",
-    "account",
-    "region",
-    "valid_from",
-    "fingerprint",
-    "payload",
+    *("image_pk", "run_id", "account", "region", "valid_from"),
+    *("fingerprint", "payload"),
 )
 _IMAGE: Final = tuple(column.name for column in IMAGE_COLUMNS)
 _IMAGE_TIMES: Final = [n for n, c in enumerate(IMAGE_COLUMNS) if isinstance(c.type, UtcDateTime)]
@@ -68,9 +54,7 @@ class Statements:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._read = self._compile_read()
-        self._observe = self._update(
-            observation_rows, _OBSERVATION, ("run_id", "lane_id", "image_pk")
-        )
+        self._observe = self._update(observation_rows, _OBSERVATION, _ITEM)
         self._image = self._update(images, _STATE, ("id",))
         closing = ("closed_run_id", "valid_to", "last_confirmed_at")
         self._close = self._update(image_versions, closing, ("image_pk",), only_open=True)

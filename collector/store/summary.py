@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import func, select
 
@@ -11,19 +11,7 @@ from collector.store.reads import plain, rows
 from collector.store.schema import runs
 from collector.store.views import VIEWS
 
-__all__ = ["Failure", "Summary", "summarize"]
-
-
-class Failure(NamedTuple):
-    """Items of a lane that failed in the same way."""
-
-    account: str
-    region: str
-    outcome: str
-    error_code: str | None
-    items: int
-    example_image_id: str
-    example_message: str | None
+__all__ = ["Summary", "summarize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +21,12 @@ class Summary:
     Attributes:
         run: the columns of `runs`.
         lanes: the rows of `run_coverage`.
+        failures: items of a lane that failed in the same way, with an example.
     """
 
     run: Mapping[str, Any]
     lanes: Sequence[Mapping[str, Any]]
-    failures: Sequence[Failure]
+    failures: Sequence[Mapping[str, Any]]
 
     @property
     def read(self) -> int:
@@ -51,8 +40,8 @@ class Summary:
 
     def document(self) -> dict[str, Any]:
         """One JSON document: the run's columns, `lanes` and `failures`."""
-        parts = {"lanes": list(self.lanes), "failures": [f._asdict() for f in self.failures]}
-        return plain({**self.run, "coverage": self.coverage, **parts})  # type: ignore[no-any-return]
+        parts = {"coverage": self.coverage, "lanes": self.lanes, "failures": self.failures}
+        return plain({**self.run, **parts})  # type: ignore[no-any-return]
 
 
 async def summarize(database: Database, run_id: int) -> Summary:
@@ -65,12 +54,16 @@ async def summarize(database: Database, run_id: int) -> Summary:
     )
     kind = (seen.account, seen.region, seen.outcome, seen.error_code)
     failures = (
-        select(*kind, func.count(), func.min(seen.image_id), func.min(seen.error_message))
+        select(
+            *kind,
+            func.count().label("items"),
+            func.min(seen.image_id).label("example_image_id"),
+            func.min(seen.error_message).label("example_message"),
+        )
         .where(seen.run_id == run_id, seen.outcome.not_in(("present", "not_found")))
         .group_by(*kind)
         .order_by(*kind)
     )
     async with database.read() as connection:
         (run,) = await rows(connection, select(runs).where(runs.c.id == run_id))
-        found = (await connection.execute(failures)).all()
-        return Summary(run, await rows(connection, lanes), [Failure(*row) for row in found])
+        return Summary(run, await rows(connection, lanes), await rows(connection, failures))

@@ -255,7 +255,7 @@ async def test_a_dead_region_does_not_slow_the_others(sqlite_url: str, tmp_path:
         lanes = {lane["region"]: lane for lane in collected.summary.lanes}
         assert lanes["cn-north-1"]["coverage"] == 1.0
         assert lanes["cn-east-1"]["present"] == 0
-        outcomes = {(f.region, f.outcome) for f in collected.summary.failures}
+        outcomes = {(f["region"], f["outcome"]) for f in collected.summary.failures}
         assert outcomes == {("cn-east-1", "timeout"), ("cn-east-1", "not_attempted")}
         assert len(await here.inventory()) == sum(len(here.private(region)) for region in regions)
 
