@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collector import __version__
 from collector.audit.catalogue import SEVERITIES, Rule, Values, load_rules
 from collector.audit.runner import Finding, portable_sql, sample
-from collector.store.changes import Change, latest
+from collector.store.changes import Change, latest, moments
 from collector.store.engine import Database
 from collector.store.freshness import PLACE
 from collector.store.reads import rows
@@ -209,25 +209,15 @@ async def _read_lanes(connection: AsyncConnection, report: Report) -> None:
 async def _read_timeline(connection: AsyncConnection, report: Report) -> None:
     """How many images appeared (or returned), changed and vanished, by day."""
     begin = datetime.fromisoformat(report.days[0]).replace(tzinfo=UTC)
-    this, other = image_versions.alias(), image_versions.alias()
-    before = (other.c.image_pk == this.c.image_pk) & (other.c.valid_to == this.c.valid_from)
-    after = (other.c.image_pk == this.c.image_pk) & (other.c.valid_from == this.c.valid_to)
-    begun, ended = _day(this.c.valid_from).label("day"), _day(this.c.valid_to).label("day")
-    queries = (
-        select(begun, func.count() - func.count(other.c.id), func.count(other.c.id))
-        .select_from(this.outerjoin(other, before))
-        .where(this.c.valid_from >= begin)
-        .group_by("day"),
-        select(ended, func.count())
-        .select_from(this.outerjoin(other, after))
-        .where(this.c.valid_to >= begin, other.c.id.is_(None))
-        .group_by("day"),
-    )
-    (opened, closed) = [{r[0]: r[1:] for r in await connection.execute(q)} for q in queries]
+    found = moments(lambda at: at >= begin).subquery().c
+    appeared, vanished = (found.before.is_(None), "appeared"), (found.after == 0, "vanished")
+    kind = case(appeared, vanished, else_="changed").label("what")
+    query = select(_day(found.at).label("day"), kind, func.count()).where(found.kind == 0)
+    by_day = await connection.execute(query.group_by("day", "what"))
+    numbers = {(row[0], row[1]): row[2] for row in by_day}
     report.timeline = {
-        "appeared": [opened[day][0] if day in opened else 0 for day in report.days],
-        "changed": [opened[day][1] if day in opened else 0 for day in report.days],
-        "vanished": [closed[day][0] if day in closed else 0 for day in report.days],
+        what: [numbers.get((day, what), 0) for day in report.days]
+        for what in ("appeared", "changed", "vanished")
     }
     report.latest, report.change_count = await latest(connection, begin, report.at, LISTED)
 
