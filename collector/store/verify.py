@@ -1,12 +1,13 @@
 """Recomputes the tamper evidence and names what differs: chain, runs, blocks, rows, derivations."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import product
 from types import MappingProxyType
 from typing import Any, Final
+from zlib import crc32
 
 import msgspec
 from sqlalchemy import func, select
@@ -16,12 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collector.models import Outcome
 from collector.store import rederive
 from collector.store.engine import Database
-from collector.store.evidence import KINDS, Block, blocks, raw, run_line
+from collector.store.evidence import KINDS, Block, OpenBlock, blocks, raw, run_line, scan
 from collector.store.ledger import FIRST, PRUNE, RUN, chain, stored_blocks, strictly
-from collector.store.locate import locate
 from collector.store.rederive import Finding
 from collector.store.schema import (
     image_versions,
+    images,
+    lanes,
     leases,
     ledger,
     ledger_head,
@@ -42,6 +44,8 @@ _LONG_AGO: Final = datetime(1000, 1, 1, tzinfo=UTC)
 
 _PAGE: Final = 100
 """Entries of the ledger read at once."""
+
+_CHANGES: Final = {0: "edited after its seal", 1: "added after its seal", -1: "removed"}
 
 Findings = AsyncIterator[Finding]
 
@@ -204,7 +208,7 @@ class _Examiner:
             yield Finding("run", f"run {run_id}", what)
         damaged = {block.kind for block in _beside(sealed, found)}
         for kind in sorted(damaged & KINDS.keys()):
-            async for finding in locate(self.connection, run_id, kind, sealed):
+            async for finding in _locate(self.connection, run_id, kind, sealed):
                 yield finding
         if not damaged and row is not None:
             async for finding in self._counts(run_id):
@@ -278,6 +282,75 @@ class _Examiner:
             if found != digest.lower():
                 what = f"its digest is {found or 'not there'}, {digest} was expected"
                 yield Finding("expected", f"run {run_id}", what)
+
+
+async def _stretches(
+    connection: AsyncConnection, run_id: int, kind: str, expected: Iterable[Block]
+) -> AsyncIterator[tuple[Block | None, OpenBlock]]:
+    """The rows as they are now, in the stretches of the sealed blocks; the rest has none."""
+    waiting, here = list(expected), OpenBlock()
+    async for rows in scan(connection, kind, run_id):
+        for key, line in rows:
+            while waiting and key.split("/") > waiting[0].last.split("/"):
+                yield waiting.pop(0), here
+                here = OpenBlock()
+            here.add(key, line)
+    yield waiting.pop(0) if waiting else None, here
+    for block in waiting:
+        yield block, OpenBlock()
+
+
+async def _locate(
+    connection: AsyncConnection, run_id: int, kind: str, sealed: Iterable[Block]
+) -> Findings:
+    """Name the blocks of a kind that differ, and the row where it is a single one."""
+    differing, rest = [], OpenBlock()
+    expected = [block for block in sealed if block.kind == kind]
+    async for block, rows in _stretches(connection, run_id, kind, expected):
+        if block is None:
+            rest = rows
+        elif rows.block(kind, block.number) != block:
+            differing.append((block, rows))
+    for block, rows in differing:
+        where = f"run {run_id}, block {block.number} ({block.first} … {block.last})"
+        count, name = len(rows.keys), await _name(connection, block, rows)
+        what = f"it has {count:,} rows, {block.row_count:,} were sealed"
+        if name is not None:
+            where, what = f"{where}, {name}", _CHANGES[count - block.row_count]
+        elif count == block.row_count:
+            what = f"several of its {count:,} rows were edited after its seal"
+        yield Finding(kind, where, what)
+    if rest.keys:
+        what = f"{len(rest.keys):,} rows were added after its seal"
+        yield Finding(kind, f"run {run_id}, {rest.keys[0]} … {rest.keys[-1]}", what)
+
+
+async def _name(connection: AsyncConnection, block: Block, now: OpenBlock) -> str | None:
+    """The key of the only row that differs; None when there are several."""
+    sums = now.block(block.kind, block.number).locator
+    (sum_now, product_now), (total, weighted) = _sums(sums), _sums(block.locator)
+    difference, count = sum_now - total, len(now.keys) - block.row_count
+    if not difference or (product_now - weighted) % difference or count not in _CHANGES:
+        return None
+    checksum = (product_now - weighted) // difference
+    for key in now.keys:
+        if crc32(key.encode()) == checksum:
+            return key
+    table, names = (lanes, "") if block.kind == "lanes" else (images, "image_id")
+    columns = [table.c[name] for name in ("account", "region", names) if name]
+    async for page in pages(connection, select(*columns)):
+        for row in page:
+            if crc32((key := "/".join(map(str, row))).encode()) == checksum:
+                return key
+    return None
+
+
+def _sums(locator: str) -> tuple[int, int]:
+    try:
+        total, weighted = locator.split(".")
+        return int(total, 16), int(weighted, 16)
+    except ValueError:
+        return 0, 0
 
 
 _READ: Final = tuple(outcome.value for outcome in Outcome if outcome.is_reading)
