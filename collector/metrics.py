@@ -6,6 +6,7 @@ Times and durations are in seconds, as Prometheus names them.
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -26,57 +27,50 @@ _WAIT_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Metrics:
-    """What one process counts."""
+    """What one process counts; what has one place where it is set is set there, by its labels."""
 
     def __init__(self) -> None:
         # A time beside every count, which nobody asks for; the library is partly typed.
         prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = prometheus.CollectorRegistry()
-        self._requests = self._counter("requests", "Requests sent.", _LANE)
-        self._retries = self._counter("retries", "Requests that repeated an earlier one.", _LANE)
-        self._throttled = self._counter("throttled", "Requests answered with 429.", _LANE)
-        self._items = self._counter("items", "Items committed.", (*_LANE, "outcome"))
-        self._runs = self._counter("runs", "Runs finished.", ("trigger", "status"))
-        self._sessions = self._counter("sessions_lost", "Times all work stopped and began anew.")
-        self._turn = self._histogram(
-            "lane_wait_seconds", "How long a request waited for its turn.", _WAIT_BUCKETS, _LANE
+        name, registry = "collector", self.registry
+        counter = partial(prometheus.Counter, namespace=name, registry=registry)
+        gauge = partial(prometheus.Gauge, namespace=name, registry=registry)
+        histogram = partial(prometheus.Histogram, namespace=name, registry=registry)
+        self._requests = counter("requests", "Requests sent.", _LANE)
+        self._retries = counter("retries", "Requests that repeated an earlier one.", _LANE)
+        self._throttled = counter("throttled", "Requests answered with 429.", _LANE)
+        self._items = counter("items", "Items committed.", (*_LANE, "outcome"))
+        self._runs = counter("runs", "Runs finished.", ("trigger", "status"))
+        self.sessions = counter("sessions_lost", "Times all work stopped and began anew.")
+        self._turn = histogram(
+            "lane_wait_seconds",
+            "How long a request waited for its turn.",
+            _LANE,
+            buckets=_WAIT_BUCKETS,
         )
-        self._commit = self._histogram(
-            "commit_seconds", "How long the commit of a batch took.", _COMMIT_BUCKETS
+        self._commit = histogram(
+            "commit_seconds", "How long the commit of a batch took.", buckets=_COMMIT_BUCKETS
         )
-        self._lag = self._histogram(
-            "loop_lag_seconds", "How late the event loop was, every 50 ms.", _LAG_BUCKETS
+        self._lag = histogram(
+            "loop_lag_seconds", "How late the event loop was, every 50 ms.", buckets=_LAG_BUCKETS
         )
-        self._worst_lag = self._gauge("loop_lag_max_seconds", "The latest it ever was.")
-        self._rate = self._gauge("lane_rate", "Requests a second that are allowed now.", _LANE)
-        self._success = self._gauge(
+        self._worst_lag = gauge("loop_lag_max_seconds", "The latest it ever was.")
+        self.rate = gauge("lane_rate", "Requests a second that are allowed now.", _LANE)
+        self._success = gauge(
             "lane_last_success_timestamp_seconds",
             "When the last run that read all of a lane was finished.",
             _LANE,
         )
-        self._coverage = self._gauge(
+        self._coverage = gauge(
             "lane_coverage_ratio", "Share of a lane that its last run read.", _LANE
         )
-        self._queue = self._gauge("queue_items", "Items of the queue.", (*_LANE, "state"))
-        self._queue_age = self._gauge(
-            "queue_oldest_seconds", "Age of the oldest item that waits.", _LANE
-        )
-        self._held = self._gauge("account_held", "1: this process serves the account.", ["account"])
-        self._gauge("build_info", "Always 1.", ["version"]).labels(__version__).set(1)
-        self._schema = self._gauge("schema_info", "Always 1: the schema's revision.", ["revision"])
+        self._queue = gauge("queue_items", "Items of the queue.", (*_LANE, "state"))
+        self._queue_age = gauge("queue_oldest_seconds", "Age of the oldest item that waits.", _LANE)
+        self.held = gauge("account_held", "1: this process serves the account.", ["account"])
+        gauge("build_info", "Always 1.", ["version"]).labels(__version__).set(1)
+        self.schema = gauge("schema_info", "Always 1: the schema's revision.", ["revision"])
         self._worst = 0.0
-
-    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> prometheus.Counter:
-        return prometheus.Counter(f"collector_{name}", text, labels, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> prometheus.Gauge:
-        return prometheus.Gauge(f"collector_{name}", text, labels, registry=self.registry)
-
-    def _histogram(
-        self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()
-    ) -> prometheus.Histogram:
-        name = f"collector_{name}"
-        return prometheus.Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
     def reply(self, key: LaneKey, outcome: Outcome, attempt: int, waited_s: float) -> None:
         """An answer came."""
@@ -96,14 +90,6 @@ class Metrics:
         """A run is finished."""
         self._runs.labels(trigger, status).inc()
 
-    def session_lost(self) -> None:
-        """All work stopped, and begins anew."""
-        self._sessions.inc()
-
-    def rate(self, key: LaneKey, allowed: float) -> None:
-        """How many requests a second a lane may send now."""
-        self._rate.labels(key.account, key.region).set(allowed)
-
     def lane(self, key: LaneKey, last_success: datetime | None, coverage: float) -> None:
         """What the database tells of a lane."""
         lane = (key.account, key.region)
@@ -119,15 +105,6 @@ class Metrics:
             for state, count in counts.items():
                 self._queue.labels(key.account, key.region, state).set(count)
             self._queue_age.labels(key.account, key.region).set(oldest_s or 0.0)
-
-    def held(self, accounts: Mapping[str, bool]) -> None:
-        """Which accounts this process serves."""
-        for account, is_held in accounts.items():
-            self._held.labels(account).set(is_held)
-
-    def schema(self, revision: str) -> None:
-        """The database's revision."""
-        self._schema.labels(revision).set(1)
 
     async def watch_loop(self) -> None:
         """Measure how late the event loop is, until cancelled."""

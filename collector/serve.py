@@ -113,7 +113,7 @@ class Service:
                 backoff_s = BACKOFF_S
             pause_s = backoff_s * _uniform(0.5, 1.0)
             backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
-            self.metrics.session_lost()
+            self.metrics.sessions.inc()
             self.health.down(f"{reason}; trying again")
             log.get_logger().error("session_lost", reason=reason, again_in_s=round(pause_s, 1))
             self.health.beat()
@@ -179,10 +179,12 @@ class Service:
     async def _refresh(self, session: Session) -> None:
         while not self.stop.is_set():
             held = session.leases.held
-            self.metrics.held({name: name in held for name in self.keys})
+            for name in self.keys:
+                self.metrics.held.labels(name).set(name in held)
             for account in session.accounts.values():
                 for lane in account.lanes.values():
-                    self.metrics.rate(lane.key, lane.gate.rate)
+                    rate = self.metrics.rate.labels(lane.key.account, lane.key.region)
+                    rate.set(lane.gate.rate)
             await refresh(self.metrics, self.database, await self.queue.depths())
             await self.wait(REFRESH_S)
 
@@ -205,7 +207,7 @@ class Service:
 
 async def refresh(metrics: Metrics, database: Database, depths: Sequence[Depth]) -> None:
     """Put into the metrics what the database and the queue know."""
-    metrics.schema(migrate.head())
+    metrics.schema.labels(migrate.head()).set(1)
     for key, figures in (await lane_figures(database)).items():
         metrics.lane(key, *figures)
     found = {}

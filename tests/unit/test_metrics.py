@@ -81,7 +81,7 @@ def test_file_is_replaced_whole(tmp_path):
     path = tmp_path / "collector.prom"
     path.write_text("old")
     metrics = Metrics()
-    metrics.schema("0001")
+    metrics.schema.labels("0001").set(1)
     before = path.open()
 
     metrics.write(path)
