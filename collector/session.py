@@ -44,8 +44,7 @@ def load_credentials(settings: Settings, env: Mapping[str, str]) -> dict[str, Cr
     found = {}
     for account in settings.accounts:
         keys = credentials.load(account.credentials, base=settings.base, env=env)
-        for secret in (keys.secret_key, keys.security_token, keys.access_key):
-            log.redact(secret)
+        log.redact(keys.secret_key, keys.security_token, keys.access_key)
         found[account.name] = keys
     config.distinct_keys((name, keys.access_key) for name, keys in found.items())
     return found

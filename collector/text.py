@@ -44,18 +44,17 @@ _IN_JSON = re.compile(
 _SIGNATURE = re.compile(r"(signature=)[^\s,'\"]+", re.IGNORECASE)
 
 
-def redact(secret: str | None) -> None:
-    """Never show this text again, nor its quoted, escaped and base64 forms."""
-    if not secret:
-        return
-    forms = {
-        secret,
-        quote(secret, safe=""),
-        repr(secret)[1:-1],
-        json.dumps(secret)[1:-1],
-        b64encode(secret.encode(errors="surrogatepass")).decode(),
-    }
-    _SECRETS[:] = sorted({*_SECRETS, *forms}, key=len, reverse=True)
+def redact(*secrets: str | None) -> None:
+    """Never show these texts again, nor their quoted, escaped and base64 forms."""
+    for secret in filter(None, secrets):
+        forms = {
+            secret,
+            quote(secret, safe=""),
+            repr(secret)[1:-1],
+            json.dumps(secret)[1:-1],
+            b64encode(secret.encode(errors="surrogatepass")).decode(),
+        }
+        _SECRETS[:] = sorted({*_SECRETS, *forms}, key=len, reverse=True)
 
 
 def scrub(text: str) -> str:

@@ -181,8 +181,7 @@ async def copy(
     Stop what writes first: a held account is refused. The copy is verified before it counts.
     """
     url = database_of(config_path, database)
-    for secret in passwords_of(target):
-        log.redact(secret)
+    log.redact(*passwords_of(target))
     config.checked_url("--to", target)
     from collector.store.copy import copy as copy_all  # noqa: PLC0415 - slow to import
     from collector.store.engine import Database  # noqa: PLC0415

@@ -120,8 +120,7 @@ def settings_of(config_path: Path | None, *, quiet: bool = False) -> Settings:
     """
     settings = config.load(config_path, env=os.environ)
     parameters(settings.audit, settings.where)
-    for secret in settings.secrets:
-        log.redact(secret)
+    log.redact(*settings.secrets)
     log.configure(settings.log.format, "critical" if quiet else settings.log.level)
     for warning in settings.warnings:
         log.get_logger().warning("configuration_warning", message=warning)
@@ -135,8 +134,7 @@ def database_of(config_path: Path | None, database: str | None) -> str:
         ConfigurationError: when the URL, or the configuration it stands in, is wrong.
     """
     url = config.database_url(config_path, database, os.environ)
-    for secret in passwords_of(url):
-        log.redact(secret)
+    log.redact(*passwords_of(url))
     log.configure(level="warning")
     return url
 

@@ -273,8 +273,7 @@ def _proxy_to(url: URL) -> URL | None:
     if url.scheme != "https" or not address or proxy_bypass(url.host_port_subcomponent or ""):
         return None
     address = address if "://" in address else f"http://{address}"
-    for password in passwords_of(address):
-        redact(password)
+    redact(*passwords_of(address))
     with suppress(ValueError):
         proxy = URL(address)
         if proxy.scheme == "http" and proxy.host:
