@@ -9,7 +9,6 @@ import asyncio
 import re
 from collections.abc import Iterator
 from email.utils import formatdate
-from functools import partial
 from time import time
 from typing import cast
 from zlib import crc32
@@ -18,7 +17,7 @@ import msgspec
 from typing_extensions import override
 
 from collector.simulator.images import Inventory
-from collector.simulator.server import SimulatorOptions, serve
+from collector.simulator.server import SimulatorOptions, running
 
 IMAGES = 20_000
 KINDS = 256
@@ -109,7 +108,13 @@ def run() -> None:
 def run_simulator() -> None:
     """The project's own simulator, on aiohttp's server; signatures are not checked."""
     options = SimulatorOptions(images=IMAGES, regions=(REGION,), verify=False)
-    asyncio.run(serve(options, ready=partial(print, flush=True)))
+
+    async def serve() -> None:
+        async with running(options) as simulator:
+            print(simulator.url, flush=True)
+            await asyncio.Event().wait()
+
+    asyncio.run(serve())
 
 
 def simulated_ids() -> Iterator[str]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from random import Random
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -31,19 +30,17 @@ JSON = "application/json; charset=utf-8"
 
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 
-ERRORS: Mapping[str, tuple[int, str, str]] = MappingProxyType(
-    {
-        "400": (400, "INVALID_ARGUMENT", "invalid argument"),
-        "401": (401, "ACCESS_ERROR", "sign result is not same [gw]"),
-        "403": (403, "HTTP_FORBIDDEN", "permission denied"),
-        "404": (404, "NOT_FOUND", "no route and no API found with those values"),
-        "429": (429, "RATE_LIMIT", "minute rate limit exceeded, role:ak"),
-        "quota": (429, "QUOTA_EXCEEDED", "quota exceeded"),
-        "500": (500, "INTERNAL", "Internal server error"),
-        "503": (503, "UNAVAILABLE", "service unavailable"),
-        "504": (504, "HTTP_SERVER_TIMING_OUT", "server timing out"),
-    }
-)
+ERRORS: Mapping[str, tuple[int, str, str]] = {
+    "400": (400, "INVALID_ARGUMENT", "invalid argument"),
+    "401": (401, "ACCESS_ERROR", "sign result is not same [gw]"),
+    "403": (403, "HTTP_FORBIDDEN", "permission denied"),
+    "404": (404, "NOT_FOUND", "no route and no API found with those values"),
+    "429": (429, "RATE_LIMIT", "minute rate limit exceeded, role:ak"),
+    "quota": (429, "QUOTA_EXCEEDED", "quota exceeded"),
+    "500": (500, "INTERNAL", "Internal server error"),
+    "503": (503, "UNAVAILABLE", "service unavailable"),
+    "504": (504, "HTTP_SERVER_TIMING_OUT", "server timing out"),
+}
 """Faults that are an error envelope: HTTP status, `status` and `message`."""
 
 
@@ -61,25 +58,23 @@ def _many_disks(body: bytes) -> bytes:
     return msgspec.json.encode(answer)
 
 
-BODIES: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType(
-    {
-        "html": lambda _: _HTML,
-        "empty": lambda _: b"",
-        "malformed": lambda body: body[:-2],
-        "deep": lambda _: b'{"result":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-        "huge": lambda body: b" " * HUGE_BYTES + body,
-        "no_image": lambda _: b'{"requestId":"simulated","result":{}}',
-        "null_image": lambda _: b'{"requestId":"simulated","result":{"image":null}}',
-        "wrong_id": _replace(rb'"imageId":"([^"]*)"', rb'"imageId":"\1z"'),
-        "duplicate_keys": _replace(rb'"name":', b'"name":"the first of two","name":'),
-        "nan": _replace(rb'"sizeMB":\d+', b'"sizeMB":NaN'),
-        "big_number": _replace(rb'"sizeMB":\d+', b'"sizeMB":' + b"9" * 30),
-        "string_number": _replace(rb'"sizeMB":(\d+)', rb'"sizeMB":"\1"'),
-        "surrogate": _replace(rb'"name":"', rb'"name":"\\ud800'),
-        "nul": _replace(rb'"name":"', rb'"name":"\\u0000'),
-        "many_disks": _many_disks,
-    }
-)
+BODIES: Mapping[str, Callable[[bytes], bytes]] = {
+    "html": lambda _: _HTML,
+    "empty": lambda _: b"",
+    "malformed": lambda body: body[:-2],
+    "deep": lambda _: b'{"result":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "huge": lambda body: b" " * HUGE_BYTES + body,
+    "no_image": lambda _: b'{"requestId":"simulated","result":{}}',
+    "null_image": lambda _: b'{"requestId":"simulated","result":{"image":null}}',
+    "wrong_id": _replace(rb'"imageId":"([^"]*)"', rb'"imageId":"\1z"'),
+    "duplicate_keys": _replace(rb'"name":', b'"name":"the first of two","name":'),
+    "nan": _replace(rb'"sizeMB":\d+', b'"sizeMB":NaN'),
+    "big_number": _replace(rb'"sizeMB":\d+', b'"sizeMB":' + b"9" * 30),
+    "string_number": _replace(rb'"sizeMB":(\d+)', rb'"sizeMB":"\1"'),
+    "surrogate": _replace(rb'"name":"', rb'"name":"\\ud800'),
+    "nul": _replace(rb'"name":"', rb'"name":"\\u0000'),
+    "many_disks": _many_disks,
+}
 """Faults that are another body, made of the right one, under status 200."""
 
 _WIRE = (
@@ -97,16 +92,14 @@ _WIRE = (
     "redirect",  # to another name of this host
 )
 FAULTS = (*ERRORS, *BODIES, *_WIRE)
-_SETTINGS: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {
-        "delete": (0, 1),
-        "change": (0, 1),
-        "epoch": (0, 1000),
-        "retry_after": (0, 1e6),
-        "slow_s": (0, 1e6),
-        "clock_skew": (-1e9, 1e9),
-    }
-)
+_SETTINGS: Mapping[str, tuple[float, float]] = {
+    "delete": (0, 1),
+    "change": (0, 1),
+    "epoch": (0, 1000),
+    "retry_after": (0, 1e6),
+    "slow_s": (0, 1e6),
+    "clock_skew": (-1e9, 1e9),
+}
 
 
 @dataclass(frozen=True, slots=True)

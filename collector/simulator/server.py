@@ -23,7 +23,7 @@ from collector.simulator.images import REGIONS, SOURCES, Inventory, matches
 from collector.simulator.signatures import Claim, Verifier, read_claim
 from collector.text import os_reason
 
-__all__ = ["Simulator", "SimulatorOptions", "running", "serve"]
+__all__ = ["Simulator", "SimulatorOptions", "running"]
 
 HOST = "127.0.0.1"
 SHUTDOWN_S = 0.2
@@ -298,7 +298,12 @@ def _integer(given: Mapping[str, str], name: str, usual: int, allowed: range) ->
 
 @asynccontextmanager
 async def running(options: SimulatorOptions) -> AsyncIterator[Simulator]:
-    """A simulator that listens as long as the context lasts; raises as `serve` does."""
+    """A simulator that listens as long as the context lasts.
+
+    Raises:
+        UsageError: the faults are none.
+        UnavailableError: the port is taken.
+    """
     simulator = Simulator(options)
     server = web.Server(simulator.handle, access_log=None, handler_cancellation=True)
     runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S)
@@ -315,13 +320,3 @@ async def running(options: SimulatorOptions) -> AsyncIterator[Simulator]:
         yield simulator
     finally:
         await runner.cleanup()
-
-
-async def serve(options: SimulatorOptions, *, ready: Callable[[str], None]) -> None:
-    """Serves until it is cancelled; calls `ready` with its URL once it listens.
-
-    Raises UsageError for wrong faults, UnavailableError when the port is taken.
-    """
-    async with running(options) as simulator:
-        ready(simulator.url)
-        await asyncio.Event().wait()

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.errors import UnavailableError, UsageError
-from collector.simulator.server import Simulator, SimulatorOptions, running, serve
+from collector.simulator.server import Simulator, SimulatorOptions, running
 
 REGION = "cn-east-2"
 IMAGES = f"/v1/regions/{REGION}/images"
@@ -281,20 +281,13 @@ async def test_latency() -> None:
         assert time.monotonic() - begun >= 0.05
 
 
-async def test_serving_tells_its_url_and_stops_when_it_is_cancelled() -> None:
-    """`ready` gets the URL once it listens; cancelled, the port is closed."""
-    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(serve(UNSIGNED, ready=listening.set_result))
-    async with asyncio.timeout(5):
-        url = await listening
+async def test_afterwards_nothing_listens() -> None:
+    """The port is closed with the context."""
     async with aiohttp.ClientSession() as session:
-        async with session.get(url) as response:
+        async with running(UNSIGNED) as simulator, session.get(simulator.url) as response:
             assert response.status == 404
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
         with pytest.raises(aiohttp.ClientConnectorError):
-            await session.get(url)
+            await session.get(simulator.url)
 
 
 async def test_what_hinders_it_is_one_clear_line() -> None:
@@ -302,9 +295,11 @@ async def test_what_hinders_it_is_one_clear_line() -> None:
     async with running(UNSIGNED) as simulator:
         port = int(simulator.url.rpartition(":")[2])
         with pytest.raises(UnavailableError, match=rf"\Acannot listen on 127.0.0.1:{port}: \w+"):
-            await serve(SimulatorOptions(port=port), ready=lambda _: None)
+            async with running(SimulatorOptions(port=port)):
+                pass
     with pytest.raises(UsageError):
-        await serve(SimulatorOptions(faults="oops=1"), ready=lambda _: None)
+        async with running(SimulatorOptions(faults="oops=1")):
+            pass
 
 
 def test_credentials_of_the_environment() -> None:
