@@ -44,6 +44,7 @@ async def command(
     from msgspec.json import encode  # noqa: PLC0415 - slow to import
 
     from collector.store.changes import changes  # noqa: PLC0415
+    from collector.store.reads import plain  # noqa: PLC0415
 
     count = 0
     async with (
@@ -52,7 +53,7 @@ async def command(
     ):
         async for change in found:
             if as_json:
-                document = harmless_json(encode(change.document()))
+                document = harmless_json(encode(plain(change)))
                 click.echo((b",\n" if count else b"[\n") + document, nl=False)
             else:
                 click.echo("\n".join(change_lines(change)))

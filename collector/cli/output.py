@@ -18,7 +18,7 @@ from collector.errors import UsageError
 from collector.text import os_reason, printable
 
 if TYPE_CHECKING:
-    from collector.store.changes import Change, FieldChange, PartChange
+    from collector.store.changes import Change, DiskChange, FieldChange, ListChange
 
 __all__ = ["change_lines", "described", "moment", "output", "print_rows", "progress_line", "value"]
 
@@ -58,12 +58,13 @@ def change_lines(change: "Change") -> Iterator[str]:
     yield f"{moment(change.at)} {kind} {where}{name} (run {change.run_id})"
     if change.kind == "vanished":
         return
-    fields = [_field(field) for field in change.difference.fields]
+    fields = [_field(field) for field in change.fields]
     if change.kind != "changed":
         fields = [", ".join(fields)]
     yield from (f"  {field}" for field in fields)
-    for part in [*change.difference.disks, *([change.members] if change.members else [])]:
-        yield f"  {_part(part)}"
+    yield from (f"  {_part(f'disk {disk.part}', disk)}" for disk in change.disks)
+    if change.members:
+        yield f"  {_part('members', change.members)}"
 
 
 def described(disk: dict[str, Any]) -> str:
@@ -72,9 +73,8 @@ def described(disk: dict[str, Any]) -> str:
     return ", ".join(facts)
 
 
-def _part(part: "PartChange") -> str:
+def _part(name: str, part: "DiskChange | ListChange") -> str:
     sign, colour = _SIGNS[part.change]
-    name = part.part if part.part == "members" else f"disk {part.part}"
     told = ", ".join(_field(field, part.change) for field in part.fields)
     return f"{click.style(sign, fg=colour)} {name} {part.change}: {told or 'none'}"
 

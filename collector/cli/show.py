@@ -124,9 +124,10 @@ async def _history(
 ) -> "tuple[Record, list[str]]":
     """The same of all its versions, and of what changed in each."""
     from collector.store.changes import history  # noqa: PLC0415 - slow to import
+    from collector.store.reads import plain  # noqa: PLC0415
 
     found = await history(connection, image)
-    changed = {change.at: change.document() for change in found.changes}
+    changed = {change.at: plain(change) for change in found.changes}
     of_version = ("kind", "fields", "disks")
     versions = [
         _record(v) | {"changes": {name: changed[v["valid_from"]][name] for name in of_version}}

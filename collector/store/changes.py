@@ -5,7 +5,6 @@ A change is a moment at which a version of an image, or a list of its members, b
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -15,16 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS
 from collector.store.engine import Database
-from collector.store.reads import MANY, Record, load_lists, load_versions, plain
+from collector.store.reads import MANY, Record, load_lists, load_versions
 from collector.store.schema import image_versions, images, member_versions
 from collector.store.stream import pages
 
 __all__ = [
     "Change",
     "Difference",
+    "DiskChange",
     "FieldChange",
     "History",
-    "PartChange",
+    "ListChange",
     "changes",
     "compare",
     "history",
@@ -54,40 +54,41 @@ class FieldChange(NamedTuple):
     new: Any
 
 
-class PartChange(NamedTuple):
-    """A disk (`data 1`) or a list of `members` that was `added`, `removed` or `changed`."""
+class DiskChange(NamedTuple):
+    """A disk that was `added`, `removed` or `changed`."""
 
-    part: str
+    role: str
+    position: int
     change: str
     fields: list[FieldChange]
 
-    def document(self) -> Record:
-        """The part as JSON has it."""
-        role, _, position = self.part.partition(" ")
-        where = {"role": role, "position": int(position)} if position else {}
-        fields = [plain(change._asdict()) for change in self.fields]
-        return {**where, "change": self.change, "fields": fields}
+    @property
+    def part(self) -> str:
+        """Which disk, such as `data 1`."""
+        return f"{self.role} {self.position}"
 
 
-@dataclass(slots=True)
-class Difference:
+class ListChange(NamedTuple):
+    """A list of members that was `added`, `removed` or `changed`; a field is a `member`'s PIN."""
+
+    change: str
+    fields: list[FieldChange]
+
+
+class Difference(NamedTuple):
     """What differs between two versions of an image."""
 
-    fields: list[FieldChange] = field(default_factory=list)
-    disks: list[PartChange] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.fields or self.disks)
+    fields: list[FieldChange]
+    disks: list[DiskChange]
 
 
-@dataclass(slots=True)
-class Change:
-    """What happened to an image at one moment.
+class Change(NamedTuple):
+    """What happened to an image at one moment; as JSON has it once it is `plain`.
 
     Attributes:
         kind: `appeared`, `returned` (it had been gone), `changed`, `vanished`.
         run_id: the run that saw it.
-        members: what became of the list of members; its fields are `member`, one a PIN.
+        members: what became of the list of members.
     """
 
     at: datetime
@@ -97,18 +98,9 @@ class Change:
     image_id: str
     name: str | None
     run_id: int
-    difference: Difference
-    members: PartChange | None
-
-    def document(self) -> Record:
-        """The change as JSON has it."""
-        return {
-            **{key: plain(getattr(self, key)) for key in ("at", "kind", "account", "region")},
-            **{key: getattr(self, key) for key in ("image_id", "name", "run_id")},
-            "fields": [plain(change._asdict()) for change in self.difference.fields],
-            "disks": [disk.document() for disk in self.difference.disks],
-            "members": self.members.document() if self.members is not None else None,
-        }
+    fields: list[FieldChange]
+    disks: list[DiskChange]
+    members: ListChange | None
 
 
 class History(NamedTuple):
@@ -125,7 +117,7 @@ def compare(before: Record | None, after: Record | None) -> Difference:
     Where no column and no field without one differs, the payloads do (a number that became a
     text, a null that was left out): then it is told in their terms.
     """
-    found = Difference(list(_fields(before, after, _IMAGE)))
+    found = Difference(list(_fields(before, after, _IMAGE)), [])
     old, new = ({_key(d): d for d in (r["disks"] if r else ())} for r in (before, after))
     for key in sorted({*old, *new}):
         fields = list(_fields(old.get(key), new.get(key), _DISK))
@@ -133,13 +125,13 @@ def compare(before: Record | None, after: Record | None) -> Difference:
         if fields or there != here:
             change = "changed" if there and here else "removed" if there else "added"
             role = "data" if key[0] else "system"
-            found.disks.append(PartChange(f"{role} {key[1]}", change, fields))
-    if not found and before and after:
-        found.fields += _payloads(before, after)
+            found.disks.append(DiskChange(role, key[1], change, fields))
+    if not any(found) and before and after:
+        found.fields.extend(_payloads(before, after))
     return found
 
 
-def compare_lists(before: Record | None, after: Record | None) -> PartChange:
+def compare_lists(before: Record | None, after: Record | None) -> ListChange:
     """What differs between two lists of members; None: none was known."""
     change = "changed" if before and after else "removed" if before else "added"
     old, new = ([_pin(pin) for pin in (r["pins"] if r else ())] for r in (before, after))
@@ -147,7 +139,7 @@ def compare_lists(before: Record | None, after: Record | None) -> PartChange:
     fields += [FieldChange("member", None, pin) for pin in new if pin not in old]
     if not fields and before and after:
         fields += _payloads(before, after)
-    return PartChange("members", change, fields)
+    return ListChange(change, fields)
 
 
 def _key(disk: Mapping[str, Any]) -> tuple[bool, int]:
@@ -333,4 +325,4 @@ def _change(at: datetime, image: Record, name: str | None, versions: _Pair, list
         name = latest["name"]
     members = compare_lists(*lists) if any(lists) else None
     identity = (image["account"], image["region"], image["image_id"])
-    return Change(at, kind, *identity, name, run_id, compare(before, after), members)
+    return Change(at, kind, *identity, name, run_id, *compare(before, after), members)

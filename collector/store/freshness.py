@@ -94,15 +94,12 @@ class Status:
             "at": self.at,
             "max_age_s": self.max_age.total_seconds(),
             "last_run": self.last,
-            "accounts": [account._asdict() for account in self.accounts],
+            "accounts": self.accounts,
             "lanes": self.lanes,
             "oldest_reading": self.oldest,
             "unread": unread | {"examples": self.examples},
             "queue": {"queued": self.queued, "dead": self.dead},
-            "holders": [
-                {"account": h.account, "holder": h.holder, "expires": h.expires}
-                for h in self.holders
-            ],
+            "holders": self.holders,
         }
         return plain(document)  # type: ignore[no-any-return]
 

@@ -158,12 +158,17 @@ def batched(keys: Iterable[int], size: int) -> Iterator[list[int]]:
 
 
 def plain(value: Any) -> Any:
-    """A value for JSON: times as `2026-01-01T00:00:00.000000Z`, also inside rows and lists."""
+    """A value for JSON: times as `2026-01-01T00:00:00.000000Z`, also inside rows and lists.
+
+    A named tuple is an object of its fields.
+    """
     match value:
         case datetime():  # of UtcDateTime, so it is in UTC
             return f"{value.isoformat(timespec='microseconds')[:-6]}Z"
         case dict():
             return {name: plain(inner) for name, inner in value.items()}
+        case tuple() if hasattr(value, "_asdict"):
+            return plain(value._asdict())
         case list() | tuple():
             return [plain(inner) for inner in value]
         case _:

@@ -15,7 +15,7 @@ from collector.store.changes import changes, history
 from collector.store.engine import Database
 from collector.store.freshness import read_status
 from collector.store.plan import finish
-from collector.store.reads import Knowledge
+from collector.store.reads import Knowledge, plain
 from tests.support.inventory import START, disk, image, inventory
 
 NORTH, EAST = LaneKey("main", "cn-north-1"), LaneKey("main", "cn-east-2")
@@ -40,8 +40,8 @@ async def told(url, since=START, until=START + timedelta(days=1)):
                 change.kind,
                 change.account,
                 change.image_id,
-                [field.field for field in change.difference.fields],
-                [(part.part, part.change) for part in change.difference.disks],
+                [field.field for field in change.fields],
+                [(part.part, part.change) for part in change.disks],
                 [(f.old, f.new) for f in change.members.fields] if change.members else [],
             )
             async for change in changes(database, since, until)
@@ -160,7 +160,7 @@ async def test_a_change_names_its_run_and_its_image(filled):
     assert [change.name for change in found[4:]] == [
         *("image img-a", "image img-b", "image img-c", "image img-c", "new")
     ]
-    assert found[0].document()["at"].startswith("2026-01-01T01:00:00.00")
+    assert plain(found[0])["at"].startswith("2026-01-01T01:00:00.00")
 
 
 async def test_a_period_has_its_beginning_and_not_its_end(filled):
