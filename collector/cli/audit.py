@@ -12,7 +12,7 @@ import click
 
 from collector import config
 from collector.audit.catalogue import SEVERITIES, Rule, Values, choose, parameters
-from collector.cli.options import config_option, database_option, json_option, reading
+from collector.cli.options import Where, database_options, json_option, reading
 from collector.cli.output import moment, print_rows
 from collector.cli.runtime import until_stopped
 from collector.errors import Exit
@@ -37,14 +37,13 @@ def command() -> None:
 
 
 @command.command("list")
-@config_option
-@database_option
+@database_options
 @json_option
-def list_rules(config_path: Path | None, database: str | None, *, as_json: bool) -> int:
+def list_rules(where: Where, *, as_json: bool) -> int:
     """List the rules with their parameters, the most severe first."""
     import msgspec  # noqa: PLC0415 - slow to import
 
-    values, rules = rule_parameters(config_path, database), choose(())
+    values, rules = rule_parameters(where), choose(())
     if as_json:
         told = [
             {name: getattr(rule, name) for name in _TOLD} | {"parameters": values[rule.id]}
@@ -58,15 +57,14 @@ def list_rules(config_path: Path | None, database: str | None, *, as_json: bool)
 
 
 @command.command("sql")
-@config_option
-@database_option
+@database_options
 @click.argument("rule_id", metavar="RULE")
-def print_sql(config_path: Path | None, database: str | None, rule_id: str) -> int:
+def print_sql(where: Where, rule_id: str) -> int:
     """Print a rule's SQL. Parameters are filled in; sqlite3, psql and mariadb run it."""
     from collector.audit.runner import portable_sql  # noqa: PLC0415 - slow to import
 
     (rule,) = choose((rule_id,))
-    values, now = rule_parameters(config_path, database)[rule.id], datetime.now(UTC)
+    values, now = rule_parameters(where)[rule.id], datetime.now(UTC)
     click.echo(f"-- {rule.title} ({rule.severity}), as of {moment(now)}")
     if values:
         click.echo(f"-- {_settings_line(values)}")
@@ -75,8 +73,7 @@ def print_sql(config_path: Path | None, database: str | None, rule_id: str) -> i
 
 
 @command.command()
-@config_option
-@database_option
+@database_options
 @click.option("--rule", "rule_ids", metavar="ID", multiple=True, help="Run this rule; repeatable.")
 @click.option(
     "--fail-on",
@@ -94,18 +91,12 @@ def print_sql(config_path: Path | None, database: str | None, rule_id: str) -> i
 @json_option
 @until_stopped
 async def run(
-    config_path: Path | None,
-    database: str | None,
-    rule_ids: tuple[str, ...],
-    fail_on: str | None,
-    form: str,
-    *,
-    as_json: bool,
+    where: Where, rule_ids: tuple[str, ...], fail_on: str | None, form: str, *, as_json: bool
 ) -> int:
     """Run the rules on the database, all or some."""
-    rules, values = choose(rule_ids), rule_parameters(config_path, database)
+    rules, values = choose(rule_ids), rule_parameters(where)
     form = "json" if as_json else form
-    async with reading(config_path, database) as opened:
+    async with reading(where) as opened:
         from msgspec.json import encode  # noqa: PLC0415 - slow to import
 
         from collector.audit.runner import audit  # noqa: PLC0415
@@ -158,14 +149,14 @@ def _print(rules: list[Rule], some: "dict[str, list[Finding]]", counts: Counter[
     click.echo(f"findings: {counts.total():,} of {len(rules)} rules: {parts}")
 
 
-def rule_parameters(config_path: Path | None, database: str | None) -> Mapping[str, Values]:
+def rule_parameters(where: Where) -> Mapping[str, Values]:
     """Every rule's parameters; without a configuration, those of the environment alone."""
-    env = os.environ
-    named = config_path is not None or env.get("COLLECTOR_CONFIG")
-    needless = database is not None or env.get("COLLECTOR_DATABASE__URL")
+    env, path = os.environ, where.config
+    named = path is not None or env.get("COLLECTOR_CONFIG")
+    needless = where.database is not None or env.get("COLLECTOR_DATABASE__URL")
     if not named and (needless or config.found() is None):
-        config_path = Path(os.devnull)
-    settings = config.load(config_path, env=env)
+        path = Path(os.devnull)
+    settings = config.load(path, env=env)
     return parameters(settings.audit, settings.where)
 
 

@@ -2,11 +2,10 @@
 
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import click
 
-from collector.cli.options import config_option, database_option, json_option, reading, when
+from collector.cli.options import Where, database_options, json_option, reading, when
 from collector.cli.output import change_lines, moment
 from collector.cli.runtime import until_stopped
 from collector.errors import Exit, UsageError
@@ -16,8 +15,7 @@ __all__ = ["command"]
 
 
 @click.command()
-@config_option
-@database_option
+@database_options
 @click.option(
     "--since", type=when, metavar="T", help="From this on; by default 24 hours before --until."
 )
@@ -25,12 +23,7 @@ __all__ = ["command"]
 @json_option
 @until_stopped
 async def command(
-    config_path: Path | None,
-    database: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    *,
-    as_json: bool,
+    where: Where, since: datetime | None, until: datetime | None, *, as_json: bool
 ) -> int:
     """List all changes of a period: fields, disks, members; images that appear and vanish.
 
@@ -47,10 +40,7 @@ async def command(
     from collector.store.reads import plain  # noqa: PLC0415
 
     count = 0
-    async with (
-        reading(config_path, database) as opened,
-        aclosing(changes(opened, since, until)) as found,
-    ):
+    async with reading(where) as opened, aclosing(changes(opened, since, until)) as found:
         async for change in found:
             if as_json:
                 document = harmless_json(encode(plain(change)))

@@ -3,17 +3,16 @@
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import click
 
 from collector import config, log
 from collector.cli import runtime
 from collector.cli.options import (
+    Where,
     age,
-    config_option,
     database_of,
-    database_option,
+    database_options,
     json_option,
     opened,
     settings_of,
@@ -34,26 +33,22 @@ def command() -> None:
 
 
 @command.command()
-@config_option
-@database_option
+@database_options
 @click.argument("revision", default="head")
 @json_option
-def upgrade(config_path: Path | None, database: str | None, revision: str, *, as_json: bool) -> int:
+def upgrade(where: Where, revision: str, *, as_json: bool) -> int:
     """Migrate up, by default to this program's revision. An absent database is created."""
-    url = database_of(config_path, database)
+    url = database_of(where)
     return runtime.run(lambda stop: _migrate(stop, url, revision, up=True, as_json=as_json))
 
 
 @command.command()
-@config_option
-@database_option
+@database_options
 @click.argument("revision")
 @json_option
-def downgrade(
-    config_path: Path | None, database: str | None, revision: str, *, as_json: bool
-) -> int:
+def downgrade(where: Where, revision: str, *, as_json: bool) -> int:
     """Migrate down. `base` drops every table with all that was collected."""
-    url = database_of(config_path, database)
+    url = database_of(where)
     return runtime.run(lambda stop: _migrate(stop, url, revision, up=False, as_json=as_json))
 
 
@@ -76,13 +71,12 @@ async def _migrate(stop: runtime.Stop, url: str, revision: str, *, up: bool, as_
 
 
 @command.command()
-@config_option
-@database_option
+@database_options
 @json_option
 @until_stopped
-async def status(config_path: Path | None, database: str | None, *, as_json: bool) -> int:
+async def status(where: Where, *, as_json: bool) -> int:
     """Show revision, head and drift. The exit code is 78 unless at head without drift."""
-    url = database_of(config_path, database)
+    url = database_of(where)
     from collector.store import migrate  # noqa: PLC0415 - slow to import
     from collector.store.engine import Database  # noqa: PLC0415
 
@@ -108,27 +102,25 @@ async def status(config_path: Path | None, database: str | None, *, as_json: boo
 
 
 @command.command()
-@config_option
-@database_option
+@database_options
 @click.option(
     "--dialect",
     type=click.Choice(DIALECTS),
     help="For this kind; by default that of the configured database.",
 )
-def sql(config_path: Path | None, database: str | None, dialect: str | None) -> None:
+def sql(where: Where, dialect: str | None) -> None:
     """Print the DDL of a fresh database, for a DBA to run."""
     from collector.store import migrate  # noqa: PLC0415 - slow to import
 
     if dialect is None:
         from collector.store.engine import Database  # noqa: PLC0415
 
-        dialect = Database(database_of(config_path, database)).kind
+        dialect = Database(database_of(where)).kind
     click.echo(migrate.sql(dialect), nl=False)
 
 
 @command.command()
-@config_option
-@database_option
+@database_options
 @click.option(
     "--older-than",
     type=age,
@@ -136,22 +128,20 @@ def sql(config_path: Path | None, database: str | None, dialect: str | None) -> 
 )
 @json_option
 @until_stopped
-async def prune(
-    config_path: Path | None, database: str | None, older_than: timedelta | None, *, as_json: bool
-) -> int:
+async def prune(where: Where, older_than: timedelta | None, *, as_json: bool) -> int:
     """Delete old runs' observations. Runs, coverage, digests and versions stay.
 
     Only sealed runs whose rows are what was sealed are pruned; others are named, and the exit code
     is 1.
     """
     if older_than is None:
-        settings = settings_of(config_path)
+        settings = settings_of(where.config)
         kept = settings.retention.observations
         if kept is None:
             raise UsageError("[retention] observations keeps everything; give --older-than")
-        older_than, url = timedelta(seconds=kept), database or settings.database.url
+        older_than, url = timedelta(seconds=kept), where.database or settings.database.url
     else:
-        url = database_of(config_path, database)
+        url = database_of(where)
     before = datetime.now(UTC) - older_than
     from collector.store.prune import prune as prune_observations  # noqa: PLC0415 - slow to import
 
@@ -168,19 +158,16 @@ async def prune(
 
 
 @command.command()
-@config_option
-@database_option
+@database_options
 @click.option("--to", "target", metavar="URL", required=True, help="An empty or absent database.")
 @json_option
 @until_stopped
-async def copy(
-    config_path: Path | None, database: str | None, target: str, *, as_json: bool
-) -> int:
+async def copy(where: Where, target: str, *, as_json: bool) -> int:
     """Copy everything into an empty database of any kind. Every id and digest is kept.
 
     Stop what writes first: a held account is refused. The copy is verified before it counts.
     """
-    url = database_of(config_path, database)
+    url = database_of(where)
     log.redact(*passwords_of(target))
     config.checked_url("--to", target)
     from collector.store.copy import copy as copy_all  # noqa: PLC0415 - slow to import

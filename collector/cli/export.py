@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from collector.cli.options import config_option, database_option, reading
+from collector.cli.options import Where, database_options, reading
 from collector.cli.output import output
 from collector.cli.runtime import until_stopped
 from collector.errors import Exit, UsageError
@@ -14,8 +14,7 @@ __all__ = ["command"]
 
 
 @click.command()
-@config_option
-@database_option
+@database_options
 @click.argument("name", metavar="TABLE_OR_VIEW")
 @click.option(
     "--format",
@@ -32,16 +31,14 @@ __all__ = ["command"]
     help="Write here, whole or not at all; by default to standard output.",
 )
 @until_stopped
-async def command(
-    config_path: Path | None, database: str | None, name: str, kind: str, path: Path | None
-) -> int:
+async def command(where: Where, name: str, kind: str, path: Path | None) -> int:
     """Export a table or view, ordered by its keys; times are UTC."""
     from collector.export import export, named  # noqa: PLC0415 - slow to import
 
     named(name)
     if kind == "parquet" and path is None and sys.stdout.isatty():
         raise UsageError("Parquet is binary: give --output, or a pipe")
-    async with reading(config_path, database) as opened:
+    async with reading(where) as opened:
         with output(path) as stream:
             await export(opened, name, kind, stream)
     return Exit.OK

@@ -2,11 +2,12 @@
 
 import math
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 from typing_extensions import override
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Number",
+    "Where",
     "age",
     "config_option",
     "database_of",
-    "database_option",
+    "database_options",
     "json_option",
     "opened",
     "reading",
@@ -32,6 +34,8 @@ __all__ = [
     "unused_config_option",
     "when",
 ]
+
+T = TypeVar("T")
 
 _YEARS: Final = range(1001, 9999)
 """What every database can hold."""
@@ -100,7 +104,7 @@ unused_config_option: Final = click.option(
     help="Taken because every command takes it; nothing of it is used.",
 )
 
-database_option: Final = click.option(
+_database_option: Final = click.option(
     "--database",
     "database",
     metavar="URL",
@@ -127,13 +131,32 @@ def settings_of(config_path: Path | None, *, quiet: bool = False) -> Settings:
     return settings
 
 
-def database_of(config_path: Path | None, database: str | None) -> str:
+class Where(NamedTuple):
+    """Where the database is, as `--config` and `--database` say."""
+
+    config: Path | None
+    database: str | None
+
+
+def database_options(command: Callable[..., T]) -> Callable[..., T]:
+    """Give a command `--config` and `--database`, together as the first thing it takes."""
+
+    @config_option
+    @_database_option
+    @wraps(command)
+    def taking(config_path: Path | None, database: str | None, **others: Any) -> T:
+        return command(Where(config_path, database), **others)
+
+    return taking
+
+
+def database_of(where: Where) -> str:
     """The database's URL for a command that only reads, and a log of warnings.
 
     Raises:
         ConfigurationError: when the URL, or the configuration it stands in, is wrong.
     """
-    url = config.database_url(config_path, database, os.environ)
+    url = config.database_url(*where, os.environ)
     log.redact(*passwords_of(url))
     log.configure(level="warning")
     return url
@@ -157,8 +180,6 @@ async def opened(
         yield database
 
 
-def reading(
-    config_path: Path | None, database: str | None
-) -> "AbstractAsyncContextManager[Database]":
+def reading(where: Where) -> "AbstractAsyncContextManager[Database]":
     """The database of a command that only reads: as `opened`, where `database_of` says."""
-    return opened(database_of(config_path, database), read_only=True)
+    return opened(database_of(where), read_only=True)

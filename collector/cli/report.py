@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from collector.cli.audit import rule_parameters
-from collector.cli.options import config_option, database_option, reading
+from collector.cli.options import Where, database_options, reading
 from collector.cli.output import output
 from collector.cli.runtime import until_stopped
 from collector.errors import Exit
@@ -15,8 +15,7 @@ __all__ = ["command"]
 
 
 @click.command()
-@config_option
-@database_option
+@database_options
 @click.option(
     "--output",
     "path",
@@ -26,14 +25,14 @@ __all__ = ["command"]
     help="Write here, whole or not at all, for its owner alone.",
 )
 @until_stopped
-async def command(config_path: Path | None, database: str | None, path: Path) -> int:
+async def command(where: Where, path: Path) -> int:
     """Write one self-contained HTML page: coverage, changes, findings, what there is.
 
     It loads nothing from anywhere and needs no JavaScript. Long lists are cut; the page says how
     many there are and with which SQL to see all.
     """
-    values = rule_parameters(config_path, database)
-    async with reading(config_path, database) as opened:
+    values = rule_parameters(where)
+    async with reading(where) as opened:
         from collector.report import gather, render  # noqa: PLC0415 - slow to import
 
         page = render(await gather(opened, values, datetime.now(UTC)))

@@ -1,12 +1,11 @@
 """`collector show`: one image now, as of a time, or through its versions."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from collector.cli.options import config_option, database_option, json_option, reading, when
+from collector.cli.options import Where, database_options, json_option, reading, when
 from collector.cli.output import change_lines, described, moment, value
 from collector.cli.runtime import until_stopped
 from collector.errors import Exit, UsageError
@@ -24,8 +23,7 @@ _HIDDEN |= {"last_confirmed_at", "payload", "disks"}
 
 
 @click.command()
-@config_option
-@database_option
+@database_options
 @click.argument("reference", metavar="REGION/ID")
 @click.option("--at", type=when, metavar="TIME", help="As of this time.")
 @click.option("--history", is_flag=True, help="All versions, with what changed in each.")
@@ -33,8 +31,7 @@ _HIDDEN |= {"last_confirmed_at", "payload", "disks"}
 @json_option
 @until_stopped
 async def command(
-    config_path: Path | None,
-    database: str | None,
+    where: Where,
     reference: str,
     at: datetime | None,
     account: str | None,
@@ -51,7 +48,7 @@ async def command(
     if history and at is not None:
         raise UsageError("--at and --history exclude each other")
     region, image_id = parse_reference(reference)
-    async with reading(config_path, database) as opened:
+    async with reading(where) as opened:
         from msgspec.json import encode  # noqa: PLC0415 - slow to import
 
         from collector.store import reads  # noqa: PLC0415

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from collector.cli.options import age, config_option, database_option, json_option, reading
+from collector.cli.options import Where, age, database_options, json_option, reading
 from collector.cli.output import moment, print_rows
 from collector.cli.runtime import until_stopped
 from collector.errors import Exit
@@ -20,8 +19,7 @@ __all__ = ["command"]
 
 
 @click.command()
-@config_option
-@database_option
+@database_options
 @click.option(
     "--max-age",
     type=age,
@@ -31,15 +29,13 @@ __all__ = ["command"]
 )
 @json_option
 @until_stopped
-async def command(
-    config_path: Path | None, database: str | None, max_age: timedelta, *, as_json: bool
-) -> int:
+async def command(where: Where, max_age: timedelta, *, as_json: bool) -> int:
     """Tell whether the inventory is fresh and whole.
 
     It is judged by runs of the whole configuration, not by narrowed ones. The exit code is 3 when
     the last complete run, of any account, is older than --max-age, or there is none.
     """
-    async with reading(config_path, database) as opened:
+    async with reading(where) as opened:
         import msgspec  # noqa: PLC0415 - slow to import
 
         from collector.store.freshness import read_status  # noqa: PLC0415

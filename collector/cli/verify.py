@@ -3,12 +3,11 @@
 import json
 import re
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from collector.cli.options import config_option, database_option, json_option, reading
+from collector.cli.options import Where, database_options, json_option, reading
 from collector.cli.output import progress_line
 from collector.cli.runtime import until_stopped
 from collector.errors import Exit, UsageError
@@ -32,8 +31,7 @@ def _kept(text: str) -> tuple[int, str]:
 
 
 @click.command()
-@config_option
-@database_option
+@database_options
 @click.option(
     "--expect",
     "expected",
@@ -44,17 +42,11 @@ def _kept(text: str) -> tuple[int, str]:
 )
 @json_option
 @until_stopped
-async def command(
-    config_path: Path | None,
-    database: str | None,
-    expected: tuple[tuple[int, str], ...],
-    *,
-    as_json: bool,
-) -> int:
+async def command(where: Where, expected: tuple[tuple[int, str], ...], *, as_json: bool) -> int:
     """Recompute every digest, version and state from the rows; exit 1 when anything differs."""
     if len(dict(expected)) != len(set(expected)):
         raise UsageError("--expect names a run with two digests; one of them is not its digest")
-    async with reading(config_path, database) as opened:
+    async with reading(where) as opened:
         from collector.store import ledger  # noqa: PLC0415 - slow to import
         from collector.store.verify import Finding, verify  # noqa: PLC0415
 

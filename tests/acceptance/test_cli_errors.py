@@ -19,7 +19,7 @@ import structlog
 import collector
 from collector.cli import init
 from collector.cli import main as cli
-from collector.cli.options import config_option, database_of, database_option, settings_of
+from collector.cli.options import config_option, database_of, database_options, settings_of
 from collector.errors import (
     CollectorError,
     ConfigurationError,
@@ -343,10 +343,9 @@ def configured():
 
 
 def reading():
-    @config_option
-    @database_option
-    def function(config_path, database):
-        click.echo(database_of(config_path, database))
+    @database_options
+    def function(where):
+        click.echo(database_of(where))
 
     return function
 

@@ -14,6 +14,7 @@ from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from collector.cli import db
+from collector.cli.options import Where
 from collector.cli.runtime import Stop
 from collector.errors import ConfigurationError, UnavailableError
 from collector.store import engine, migrate
@@ -117,7 +118,7 @@ async def test_a_server_that_never_said_anything(ask: str, monkeypatch: pytest.M
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as listening:
         url = f"mysql://root@127.0.0.1:{listening.sockets[0].getsockname()[1]}/nothing"
         if ask == "status":
-            asked = db.status.callback.__wrapped__(None, url, as_json=True)
+            asked = db.status.callback.__wrapped__.__wrapped__(Where(None, url), as_json=True)
         else:
             asked = db._migrate(Stop(), url, "0001", up=ask == "upgrade", as_json=False)
         with pytest.raises(UnavailableError, match=r"no answer in 0\.2 s"):
