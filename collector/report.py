@@ -21,7 +21,7 @@ from collector.audit.catalogue import SEVERITIES, Rule, Values, load_rules
 from collector.audit.runner import Finding, portable_sql, sample
 from collector.store.changes import Change, latest, moments
 from collector.store.engine import Database
-from collector.store.freshness import PLACE
+from collector.store.freshness import PLACE, unread_images
 from collector.store.reads import rows
 from collector.store.schema import (
     disk_attachments,
@@ -32,7 +32,6 @@ from collector.store.schema import (
     run_lanes,
     runs,
 )
-from collector.store.views import VIEWS
 from collector.text import printable
 
 __all__ = ["Report", "gather", "render"]
@@ -138,7 +137,8 @@ async def gather(database: Database, values: Mapping[str, Values], now: datetime
             await _read_lanes(connection, report)
             await _read_timeline(connection, report)
             await _read_breakdowns(connection, report)
-        await _read_unread(connection, report)
+        unread, report.unread_examples = await unread_images(connection, LISTED)
+        report.unread = [Bar(*one) for one in unread.items()]
         report.checked = [
             Checked(
                 rule,
@@ -220,14 +220,6 @@ async def _read_timeline(connection: AsyncConnection, report: Report) -> None:
         for what in ("appeared", "changed", "vanished")
     }
     report.latest, report.change_count = await latest(connection, begin, report.at, LISTED)
-
-
-async def _read_unread(connection: AsyncConnection, report: Report) -> None:
-    view = VIEWS["unread_images"].c
-    kinds = select(view.outcome, func.count()).group_by(view.outcome).order_by(view.outcome)
-    report.unread = [Bar(*row) for row in await connection.execute(kinds)]
-    some = select(VIEWS["unread_images"]).order_by(view.since, *list(view)[:3]).limit(LISTED)
-    report.unread_examples = await rows(connection, some)
 
 
 async def _read_breakdowns(connection: AsyncConnection, report: Report) -> None:

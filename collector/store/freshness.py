@@ -16,11 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from collector.models import LaneKey
 from collector.store.engine import Database
 from collector.store.leases import Holder, holders
-from collector.store.reads import plain, rows
+from collector.store.reads import Record, plain, rows
 from collector.store.schema import images, lanes, queue_items, run_lanes, runs
 from collector.store.views import VIEWS
 
-__all__ = ["PLACE", "AccountState", "Status", "lane_figures", "read_status"]
+__all__ = ["PLACE", "AccountState", "Status", "lane_figures", "read_status", "unread_images"]
 
 EXAMPLES: Final = 5
 """Unread images that are named."""
@@ -120,13 +120,7 @@ async def read_status(database: Database, at: datetime, max_age: timedelta) -> S
             if state.last is not None:
                 of = (view.c.run_id == state.last["id"]) & (view.c.account == state.account)
                 coverage += await rows(connection, select(view).where(of).order_by(view.c.region))
-        unread = VIEWS["unread_images"]
-        kinds = select(unread.c.outcome, func.count()).group_by(unread.c.outcome)
-        by_outcome = await connection.execute(kinds.order_by(unread.c.outcome))
-        counts = {row[0]: row[1] for row in by_outcome}
-        identity = (unread.c.account, unread.c.region, unread.c.image_id)
-        some = select(unread).order_by(unread.c.since, *identity).limit(EXAMPLES)
-        examples = await rows(connection, some)
+        unread, examples = await unread_images(connection, EXAMPLES)
         dead = func.count(queue_items.c.dead_at)
         queue = (
             await connection.execute(select(func.count(), dead).select_from(queue_items))
@@ -143,12 +137,24 @@ async def read_status(database: Database, at: datetime, max_age: timedelta) -> S
         uncounted=uncounted,
         lanes=tuple(coverage),
         oldest=next(iter(oldest), None),
-        unread=counts,
+        unread=unread,
         examples=tuple(examples),
         queued=queue[0] - queue[1],
         dead=queue[1],
         holders=tuple(held),
     )
+
+
+async def unread_images(
+    connection: AsyncConnection, limit: int
+) -> tuple[dict[str, int], list[Record]]:
+    """Number of unread images by outcome, and a few of them, the longest unread first."""
+    view = VIEWS["unread_images"]
+    kinds = select(view.c.outcome, func.count()).group_by(view.c.outcome).order_by(view.c.outcome)
+    counts = {row[0]: row[1] for row in await connection.execute(kinds)}
+    identity = (view.c.account, view.c.region, view.c.image_id)
+    some = select(view).order_by(view.c.since, *identity).limit(limit)
+    return counts, await rows(connection, some)
 
 
 async def _accounts(connection: AsyncConnection, limit: datetime) -> list[AccountState]:
