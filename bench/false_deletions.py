@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 
 from collector.simulator.faults import Faults
-from collector.simulator.server import SimulatorOptions, running
+from collector.simulator.server import Simulator, SimulatorOptions, running
 
 FAULTS = (
     "500=0.1,429=0.05,reset=0.05,truncate=0.05",
@@ -47,7 +47,7 @@ async def main(images: int, runs: int) -> int:
     random, codes = Random(1), Counter[int]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        async with running(SimulatorOptions(images=images)) as simulator:
+        async with running(Simulator(SimulatorOptions(images=images))) as simulator:
             env = os.environ | {
                 "JDCLOUD_ACCESS_KEY": "simulator",
                 "JDCLOUD_SECRET_KEY": "simulator",

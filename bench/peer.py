@@ -17,7 +17,7 @@ import msgspec
 from typing_extensions import override
 
 from collector.simulator.images import Inventory
-from collector.simulator.server import SimulatorOptions, running
+from collector.simulator.server import Simulator, SimulatorOptions, running
 
 IMAGES = 20_000
 KINDS = 256
@@ -110,7 +110,7 @@ def run_simulator() -> None:
     options = SimulatorOptions(images=IMAGES, regions=(REGION,), verify=False)
 
     async def serve() -> None:
-        async with running(options) as simulator:
+        async with running(Simulator(options)) as simulator:
             print(simulator.url, flush=True)
             await asyncio.Event().wait()
 

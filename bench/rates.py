@@ -39,9 +39,9 @@ KEYS = {"JDCLOUD_ACCESS_KEY": "simulator", "JDCLOUD_SECRET_KEY": "simulator"}
 REGIONS = ("cn-north-1", "cn-east-1", "cn-east-2", "cn-south-1")
 SIMULATOR = """
 import asyncio, sys
-from collector.simulator.server import SimulatorOptions, running
+from tests.support.simulator import SimulatorOptions, running
 async def serve():
-    options = SimulatorOptions(images=int(sys.argv[1]), latency=float(sys.argv[2]), record=True)
+    options = SimulatorOptions(images=int(sys.argv[1]), latency=float(sys.argv[2]))
     async with running(options) as simulator:
         print(simulator.url, flush=True)
         await asyncio.Event().wait()

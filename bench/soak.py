@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from collector.models import LaneKey
 from collector.queue.database import DatabaseQueue
-from collector.simulator.server import SimulatorOptions, running
+from collector.simulator.server import Simulator, SimulatorOptions, running
 from collector.store import migrate
 from collector.store.engine import Database
 from tests.support.service import KEYS, configuration, process, rows, target
@@ -33,7 +33,7 @@ async def main(seconds: float, url: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         directory, url = Path(name), url or f"sqlite:///{name}/soak.db"
         options = SimulatorOptions(images=200)
-        async with running(options) as api, Database(url) as database:
+        async with running(Simulator(options)) as api, Database(url) as database:
             await migrate.upgrade(database)
             path = configuration(
                 directory, api.url, url, every="2s", targets=target(), rate_limit=100_000

@@ -99,7 +99,7 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
     from collector.cli.run import carry_out  # noqa: PLC0415
     from collector.run import Order, exit_code  # noqa: PLC0415
     from collector.simulator.images import REGIONS  # noqa: PLC0415
-    from collector.simulator.server import SimulatorOptions, running  # noqa: PLC0415
+    from collector.simulator.server import Simulator, SimulatorOptions, running  # noqa: PLC0415
     from collector.sources import Selection, Sources  # noqa: PLC0415
     from collector.store.engine import Database  # noqa: PLC0415
 
@@ -107,7 +107,7 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
     access_key, secret_key = f"demo-{secrets.token_hex(8)}", secrets.token_hex(16)
     options = SimulatorOptions(images=images, access_key=access_key, secret_key=secret_key)
     click.echo(f"All data is simulated: {images:,} images in {len(REGIONS)} regions.\n")
-    async with running(options) as simulator:
+    async with running(Simulator(options)) as simulator:
         credentials, configuration = keep / "credentials.toml", keep / "collector.toml"
         _write(credentials, f'access_key = "{access_key}"\nsecret_key = "{secret_key}"\n')
         for region in REGIONS:

@@ -70,20 +70,11 @@ class Inventory:
         self.regions, self.epoch = regions, epoch
         self._images, self._delete, self._change = images, delete, change
         self._key = blake2b(str(seed).encode()).digest()
-        self._fixed: dict[tuple[str, str], Image] = {}
-        self._gone: set[tuple[str, str]] = set()
-        self._pins: dict[tuple[str, str], tuple[str, ...]] = {}
-        self._added = 0
         self._bodies: dict[tuple[str, str], bytes] = {}
         self._listings: dict[tuple[str, frozenset[tuple[str, str]]], list[str]] = {}
 
     def image(self, region: str, image_id: str) -> Image | None:
         """The `image` object as the API would show it now; None when there is none."""
-        key = region, image_id
-        if key in self._gone:
-            return None
-        if key in self._fixed:
-            return self._fixed[key]
         number = self._number(region, image_id)
         if number is None or self._epoch_of("delete", self._delete, number):
             return None
@@ -93,23 +84,14 @@ class Inventory:
         """The ids of a region's images, always in the same order."""
         if region in self.regions:
             for number in range(self.regions.index(region), self._images, len(self.regions)):
-                image_id = self._id(number)
-                key = region, image_id
-                if key not in self._gone and (
-                    key in self._fixed or not self._epoch_of("delete", self._delete, number)
-                ):
-                    yield image_id
-        for key in list(self._fixed):
-            if key[0] == region and key not in self._gone and self._number(*key) is None:
-                yield key[1]
+                if not self._epoch_of("delete", self._delete, number):
+                    yield self._id(number)
 
     def members(self, region: str, image_id: str) -> tuple[str, ...]:
         """The pins of the accounts that a private image is shared with."""
         image = self.image(region, image_id)
         if image is None or image.get("launchPermission") != "specifiedUsers":
             return ()
-        if (region, image_id) in self._pins:
-            return self._pins[region, image_id]
         count = self._digest(image_id)[0] % 4 + 1
         return tuple(f"partner-{self._digest(image_id)[k] % 50:02d}" for k in range(1, count + 1))
 
@@ -144,56 +126,14 @@ class Inventory:
             listings[key] = found
         return found
 
-    def add(self, region: str, image_id: str | None = None, **fields: Any) -> str:
-        """Adds an image, with what `fields` leave open made up; returns its id."""
-        self._added += 1
-        number = MAX_IMAGES - self._added
-        image_id = self._id(number) if image_id is None else image_id
-        made_up = _compose(self._digest(number), image_id, number % 10_000, 0)
-        self._put(region, image_id, made_up | fields)
-        return image_id
-
-    def change(self, region: str, image_id: str, **fields: Any) -> None:
-        """Changes fields of an image, by their API names; raises KeyError when there is none."""
-        image = self.image(region, image_id)
-        if image is None:
-            raise KeyError(image_id)
-        self._put(region, image_id, image | fields)
-
-    def delete(self, region: str, image_id: str) -> None:
-        """Deletes an image; raises KeyError when there is none."""
-        if self.image(region, image_id) is None:
-            raise KeyError(image_id)
-        self._gone.add((region, image_id))
-        self._forget()
-
-    def restore(self, region: str, image_id: str) -> None:
-        """Brings a deleted image back as it was; raises KeyError when there was none."""
-        key = region, image_id
-        if key not in self._fixed:
-            number = self._number(region, image_id)
-            if number is None:
-                raise KeyError(image_id)
-            self._fixed[key] = self._build(number)
-        self._put(region, image_id, self._fixed[key])
-
-    def share(self, region: str, image_id: str, *pins: str) -> None:
-        """Shares a private image with these accounts, with none: with nobody."""
-        self.change(region, image_id, launchPermission="specifiedUsers" if pins else "ownerOnly")
-        self._pins[region, image_id] = pins
-
     def advance(self) -> int:
         """Begins the next epoch: its shares of the images are deleted and changed."""
         self.epoch += 1
-        self._forget()
+        self.forget()
         return self.epoch
 
-    def _put(self, region: str, image_id: str, image: Image) -> None:
-        self._fixed[region, image_id] = image
-        self._gone.discard((region, image_id))
-        self._forget()
-
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """The images are others now than those that are remembered."""
         self._bodies, self._listings = {}, {}
 
     def _digest(self, what: object) -> bytes:
@@ -225,8 +165,7 @@ class Inventory:
 
     def _matches(self, region: str, image_id: str, filters: Mapping[str, str]) -> bool:
         number, wanted = self._number(region, image_id), filters["imageSource"]
-        made_up = number is not None and (region, image_id) not in self._fixed
-        if made_up and _source(self._digest(number)) != wanted:
+        if number is not None and _source(self._digest(number)) != wanted:
             return False  # most images need not be built to know that they are not listed
         image = self.image(region, image_id)
         return image is not None and matches(image, filters)

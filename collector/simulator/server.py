@@ -4,14 +4,13 @@ import asyncio
 import re
 import ssl
 import time
-from bisect import bisect_left
-from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -30,8 +29,6 @@ SHUTDOWN_S = 0.2
 """How long a handler may go on when the server stops (seconds)."""
 
 MAX_IDS = 100
-MAX_ARRIVALS = 200_000
-"""How many of the latest arrivals are recorded of one access key in one region."""
 
 ADMIN = "/_simulator"
 NO_REGION = "?"
@@ -40,8 +37,6 @@ _FILTERS = (
     *("imageSource", "platform", "imageName", "rootDeviceType", "launchPermission", "status"),
     *("architecture", "bootMode"),
 )
-
-Interceptor = Callable[[web.BaseRequest], Awaitable[web.StreamResponse | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +52,6 @@ class SimulatorOptions:
         credentials: further pairs of access key and secret key.
         security_token: required in every request, raw or in base64; None: any is tolerated.
         verify: whether signatures are checked; off for benchmarks only.
-        record: whether arrivals and hits by image are kept.
         tls: serves https with this context.
     """
 
@@ -74,7 +68,6 @@ class SimulatorOptions:
     credentials: Mapping[str, str] = field(default_factory=dict)
     security_token: str | None = None
     verify: bool = True
-    record: bool = False
     tls: ssl.SSLContext | None = None
 
     @classmethod
@@ -91,14 +84,15 @@ class SimulatorOptions:
 class Simulator(Inventory):
     """An inventory and the endpoint that shows it.
 
+    Raises:
+        UsageError: the faults are none.
+
     Attributes:
         url: where it listens.
         faults: may be replaced at any time; its shares of images were read at the start.
         requests: requests by call; what has no route is `other`.
         injected: faults by name.
-        hits: requests that named an image, by (region, image id); with `record` only.
         credentials: secret key by access key; may be changed at any time.
-        intercept: asked before every answer; what it returns is the answer, unless None.
         clock: gives arrivals their time (seconds).
     """
 
@@ -116,31 +110,13 @@ class Simulator(Inventory):
         self.url = ""
         self.requests: Counter[str] = Counter()
         self.injected: Counter[str] = Counter()
-        self.hits: Counter[tuple[str, str]] = Counter()
-        self.intercept: Interceptor | None = None
         self.clock: Callable[[], float] = time.monotonic
-        self._options = options
+        self.options = options
         pairs = {options.access_key: options.secret_key, **options.credentials}
         self._verifier = Verifier(pairs, options.security_token)
         self.credentials = self._verifier.credentials
         self._random = Random(options.seed)  # noqa: S311 - repeatable faults, no secret
-        self._arrivals: defaultdict[tuple[str, str], deque[float]] = defaultdict(
-            lambda: deque(maxlen=MAX_ARRIVALS)
-        )
         self._admitted: dict[tuple[str, str | None], deque[float]] = {}
-
-    def worst_window(
-        self, access_key: str | None = None, region: str | None = None, seconds: float = 1.0
-    ) -> int:
-        """The most recorded requests that arrived within `seconds`; None: all keys, all regions."""
-        times = sorted(
-            arrival
-            for (key, where), arrivals in self._arrivals.items()
-            if access_key in (None, key) and region in (None, where)
-            for arrival in arrivals
-        )
-        windows = (bisect_left(times, start + seconds) - i for i, start in enumerate(times))
-        return max(windows, default=0)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answers one request."""
@@ -152,14 +128,8 @@ class Simulator(Inventory):
         self.requests[call] += 1
         claim = read_claim(request.headers.get("Authorization"))
         access_key = claim.access_key if claim and claim.access_key in self.credentials else "?"
-        if self._options.record:
-            self._record(access_key, region, image_id, query, arrived)
-        if self.intercept is not None:
-            answer = await self.intercept(request)
-            if answer is not None:
-                return answer
-        if self._options.latency:
-            await asyncio.sleep(self._options.latency)
+        if self.options.latency:
+            await asyncio.sleep(self.options.latency)
         request_id, fault = f"{self._random.getrandbits(128):032x}", None
         try:
             await self._check(request, claim, region)
@@ -193,7 +163,7 @@ class Simulator(Inventory):
     async def _check(self, request: web.BaseRequest, claim: Claim | None, region: str) -> None:
         if region == NO_REGION:
             raise _Refusal(*ERRORS["404"])
-        if self._options.verify:
+        if self.options.verify:
             message = self._verifier.refusal(
                 claim,
                 request.method,
@@ -206,19 +176,12 @@ class Simulator(Inventory):
             if message is not None:
                 raise _Refusal(401, "ACCESS_ERROR", message)
 
-    def _record(
-        self, access_key: str, region: str, image_id: str, query: str, arrived: float
-    ) -> None:
-        self._arrivals[access_key, region].append(arrived)
-        for named in (image_id,) if image_id else _ids(parse_qsl(query)):
-            self.hits[region, named] += 1
-
     def _throttle(self, access_key: str, region: str, now: float) -> None:
         """Counts the request in both sliding windows, unless one of them is full."""
         windows = []
         for key, limit in (
-            ((access_key, region), self._options.rate_limit),
-            ((access_key, None), self._options.account_rate_limit),
+            ((access_key, region), self.options.rate_limit),
+            ((access_key, None), self.options.account_rate_limit),
         ):
             if limit:
                 size = max(1, int(limit))
@@ -245,7 +208,8 @@ class Simulator(Inventory):
         return msgspec.json.encode({"pins": pins, "loginNames": pins})
 
     async def _list(self, region: str, parameters: list[tuple[str, str]]) -> bytes:
-        given, ids = dict(parameters), list(dict.fromkeys(_ids(parameters)))
+        given = dict(parameters)
+        ids = dict.fromkeys(value for name, value in parameters if name.startswith("ids."))
         page = _integer(given, "PageNumber", 1, range(1, 10**9))
         size = _integer(given, "PageSize", 20, range(10, 101))
         filters = {name: given[name] for name in _FILTERS if given.get(name)}
@@ -274,17 +238,18 @@ class Simulator(Inventory):
             self.advance()
         elif (method, path) != ("GET", ADMIN):
             return web.json_response({}, status=404)
-        worst = {f"{key} {where}": self.worst_window(key, where) for key, where in self._arrivals}
-        counts = {"requests": self.requests, "injected": self.injected, "worst_window": worst}
-        return web.json_response(body=msgspec.json.encode({"epoch": self.epoch} | counts))
+        return web.json_response(body=msgspec.json.encode(self.counts()))
+
+    def counts(self) -> dict[str, Any]:
+        """What `GET` shows."""
+        return {"epoch": self.epoch, "requests": self.requests, "injected": self.injected}
+
+
+S = TypeVar("S", bound=Simulator)
 
 
 class _Refusal(Exception):  # noqa: N818 - an answer, not a failure
     """HTTP status, `status` and message of the envelope that answers."""
-
-
-def _ids(parameters: list[tuple[str, str]]) -> list[str]:
-    return [value for name, value in parameters if name.startswith("ids.")]
 
 
 def _integer(given: Mapping[str, str], name: str, usual: int, allowed: range) -> int:
@@ -297,14 +262,13 @@ def _integer(given: Mapping[str, str], name: str, usual: int, allowed: range) ->
 
 
 @asynccontextmanager
-async def running(options: SimulatorOptions) -> AsyncIterator[Simulator]:
-    """A simulator that listens as long as the context lasts.
+async def running(simulator: S) -> AsyncIterator[S]:
+    """Let a simulator listen as long as the context lasts.
 
     Raises:
-        UsageError: the faults are none.
         UnavailableError: the port is taken.
     """
-    simulator = Simulator(options)
+    options = simulator.options
     server = web.Server(simulator.handle, access_log=None, handler_cancellation=True)
     runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()

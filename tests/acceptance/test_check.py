@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from collector.simulator.server import SimulatorOptions, running
 from collector.store.engine import Database
 from collector.store.leases import Leases, holders
 from tests.support.service import KEYS, configuration, process, target, until
+from tests.support.simulator import SimulatorOptions, running
 
 
 async def check(path, *words, env=KEYS):
@@ -21,7 +21,7 @@ async def check(path, *words, env=KEYS):
 
 async def test_all_is_well(tmp_path, database_url):
     """Everything there: exit 0, one small signed call, and the lease given back."""
-    async with running(SimulatorOptions(record=True)) as api:
+    async with running(SimulatorOptions()) as api:
         path = configuration(tmp_path, api.url, database_url, targets=target())
         code, found = await check(path)
 
@@ -144,7 +144,7 @@ async def test_files_that_name_no_image_are_the_configurations_mistake(tmp_path,
 
 async def test_stopped_it_gives_the_lease_back(tmp_path, sqlite_url):
     """SIGTERM while the endpoint keeps it waiting: exit 143, and nobody waits for the account."""
-    async with running(SimulatorOptions(faults="hang=1", record=True)) as api:
+    async with running(SimulatorOptions(faults="hang=1")) as api:
         path = configuration(tmp_path, api.url, sqlite_url, targets=target())
         async with process("check", "--config", str(path)) as command:
             await until(api.requests.total)

@@ -16,11 +16,11 @@ from sqlalchemy import make_url
 from collector.cli.main import COMMANDS
 from collector.metrics import Metrics
 from collector.models import LaneKey, Outcome
-from collector.simulator.server import SimulatorOptions, running
 from collector.store import migrate
 from collector.store.engine import Database
 from tests.conftest import server
 from tests.support.service import ENTRY, configuration, rows, target
+from tests.support.simulator import SimulatorOptions, running
 
 CONFIG = Path(__file__).parents[2] / "config"
 UNITS = [*sorted((CONFIG / "systemd").glob("*.service")), CONFIG / "systemd/collector-run.timer"]

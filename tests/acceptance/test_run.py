@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from collector.simulator.faults import Faults
-from collector.simulator.server import Simulator
+from tests.support.simulator import Simulator
 from tests.support.site import ENTRY, REGIONS, Site, simulated, until
 
 CONCURRENCY = 16

@@ -15,10 +15,10 @@ import pytest
 from aiohttp import web
 from sqlalchemy import make_url
 
-from collector.simulator.server import Simulator
 from tests.conftest import server
 from tests.support import forked
 from tests.support.forked import Forker, forking
+from tests.support.simulator import Simulator
 from tests.support.site import Ended, Site, simulated
 
 REGION = "cn-north-1"

@@ -10,11 +10,11 @@ from sqlalchemy import make_url
 
 from collector.models import LaneKey
 from collector.queue.database import DatabaseQueue
-from collector.simulator.server import SimulatorOptions, running
 from collector.store.engine import Database
 from tests.support.arrivals import punctual
 from tests.support.proxy import proxied
 from tests.support.service import KEYS, configuration, process, rows, serving, target, until
+from tests.support.simulator import SimulatorOptions, running
 
 KEY = LaneKey("default", "cn-north-1")
 IDS = [f"img-{n:06}" for n in range(60)]
@@ -22,7 +22,7 @@ IDS = [f"img-{n:06}" for n in range(60)]
 
 @asynccontextmanager
 async def simulator(**options):
-    options = SimulatorOptions(images=40, record=True, **options)
+    options = SimulatorOptions(images=40, **options)
     async with running(options) as server, punctual(server):
         yield server
 

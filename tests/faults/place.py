@@ -7,10 +7,10 @@ from typing import Any
 
 from typing_extensions import override
 
-from collector.simulator.server import Simulator
 from tests.faults import cells, world
 from tests.faults.cells import Cell
 from tests.support.forked import Forker
+from tests.support.simulator import Simulator
 from tests.support.site import Ended, Site
 
 __all__ = ["TARGET", "Place", "settled", "told"]

@@ -14,9 +14,9 @@ from urllib.parse import unquote
 from sqlalchemy import text
 
 from collector.simulator.faults import Faults
-from collector.simulator.server import Simulator
 from collector.store.engine import Database
 from collector.store.verify import verify
+from tests.support.simulator import Simulator
 from tests.support.site import simulated
 
 __all__ = [

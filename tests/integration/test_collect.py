@@ -16,13 +16,13 @@ from collector.errors import LeaseLostError, UnavailableError
 from collector.run import Collected, Order, collect, exit_code
 from collector.session import load_credentials
 from collector.simulator.faults import Faults
-from collector.simulator.server import Simulator, SimulatorOptions, running
 from collector.sources import Selection, Sources
 from collector.store import leases, plan, schema
 from collector.store.engine import Database
 from collector.store.schema import observation_rows, runs
 from collector.store.verify import verify
 from collector.store.views import VIEWS
+from tests.support.simulator import Simulator, SimulatorOptions, running
 
 KEYS = {"JDCLOUD_ACCESS_KEY": "simulator", "JDCLOUD_SECRET_KEY": "simulator"}
 OTHER = 'access_key = "other"\nsecret_key = "other"\n'
@@ -88,7 +88,7 @@ class World:
 @asynccontextmanager
 async def world(url: str, directory: Path, **options: Any) -> AsyncIterator[World]:
     async with (
-        running(SimulatorOptions(record=True, **options)) as simulator,
+        running(SimulatorOptions(**options)) as simulator,
         Database(url) as database,
     ):
         yield World(simulator, database, directory)

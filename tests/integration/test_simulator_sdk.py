@@ -21,7 +21,7 @@ from jdcloud_sdk.services.vm.apis.DescribeImagesRequest import (
 )
 from jdcloud_sdk.services.vm.client.VmClient import VmClient
 
-from collector.simulator.server import Simulator, SimulatorOptions, running
+from tests.support.simulator import Simulator, SimulatorOptions, running
 
 REGION = "cn-south-1"
 

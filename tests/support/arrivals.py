@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from collector.simulator.server import Simulator
+from tests.support.simulator import Simulator
 
 __all__ = ["punctual"]
 

@@ -22,12 +22,12 @@ from sqlalchemy import make_url
 from collector import config
 from collector.models import LaneKey
 from collector.queue import queue_of
-from collector.simulator.server import Simulator, SimulatorOptions, running
 from collector.store.engine import Database
 from tests.support.arrivals import punctual
 from tests.support.broker import BROKER, proxied_broker, through
 from tests.support.proxy import Proxy, proxied
 from tests.support.service import ENTRY, configuration, rows
+from tests.support.simulator import Simulator, SimulatorOptions, running
 
 ACCOUNTS = ("a", "b", "c")
 REGIONS = ("cn-north-1", "cn-east-2")
@@ -65,7 +65,7 @@ class Fleet:
     async def __aenter__(self) -> Self:
         enter = self._stack.enter_async_context
         keys = {f"key-{name}": f"secret-{name}" for name in ACCOUNTS}
-        options = SimulatorOptions(images=4, record=True, credentials=keys, latency=0.02)
+        options = SimulatorOptions(images=4, credentials=keys, latency=0.02)
         self.simulator = await enter(running(options))
         await enter(punctual(self.simulator))
         # One for all questions: making an engine would hold up the endpoint of this same loop.

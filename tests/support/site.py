@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from collector.simulator.server import Simulator, SimulatorOptions, running
+from tests.support.simulator import Simulator, SimulatorOptions, running
 
 __all__ = ["Ended", "Site", "simulated", "until"]
 
@@ -59,7 +59,7 @@ def simulated(**options: Any) -> Iterator[Simulator]:
     ready, stop = threading.Event(), asyncio.Event()
 
     async def serve() -> None:
-        async with running(SimulatorOptions(record=True, **options)) as simulator:
+        async with running(SimulatorOptions(**options)) as simulator:
             found.append(simulator)
             ready.set()
             await stop.wait()

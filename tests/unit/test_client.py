@@ -27,7 +27,7 @@ from collector.jdcloud import protocol
 from collector.jdcloud.client import Client, Signer
 from collector.jdcloud.credentials import Credentials
 from collector.models import Outcome
-from collector.simulator.server import SimulatorOptions, running
+from tests.support.simulator import SimulatorOptions, running
 
 PEM = Path(__file__).parent.parent / "data" / "tls" / "localhost.pem"
 CALL = protocol.describe_image("cn-north-1", "img-m5s0000029")

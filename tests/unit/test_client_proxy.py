@@ -14,8 +14,8 @@ from collector.jdcloud import protocol
 from collector.jdcloud.client import Client, Signer
 from collector.jdcloud.credentials import Credentials
 from collector.models import Outcome
-from collector.simulator.server import SimulatorOptions, running
 from collector.text import scrub
+from tests.support.simulator import SimulatorOptions, running
 
 PEM = Path(__file__).parent.parent / "data" / "tls" / "localhost.pem"
 KEYS = Credentials("simulator", "simulator")

@@ -13,7 +13,7 @@ import pytest
 
 from collector.errors import UsageError
 from collector.simulator.faults import BODIES, ERRORS, FAULTS, Faults
-from collector.simulator.server import Simulator, SimulatorOptions, running
+from tests.support.simulator import Simulator, SimulatorOptions, running
 
 REGION = "cn-north-1"
 

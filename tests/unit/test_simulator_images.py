@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from collector.simulator.images import REGIONS, SOURCES, Inventory
+from collector.simulator.images import REGIONS, SOURCES
+from tests.support.simulator import Inventory
 
 
 def everything(inventory: Inventory) -> dict[tuple[str, str], object]:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.errors import UnavailableError, UsageError
-from collector.simulator.server import Simulator, SimulatorOptions, running
+from tests.support.simulator import Simulator, SimulatorOptions, running
 
 REGION = "cn-east-2"
 IMAGES = f"/v1/regions/{REGION}/images"
@@ -220,7 +220,7 @@ async def test_the_windows_slide_and_refusals_do_not_count() -> None:
 
 async def test_arrivals_are_recorded() -> None:
     """Hits by image, batches included, and the busiest window of a region or of all."""
-    async with simulated(SimulatorOptions(verify=False, record=True)) as client:
+    async with simulated(SimulatorOptions(verify=False)) as client:
         await client.get(f"{IMAGES}/img-0")
         await client.get(f"{IMAGES}?ids.1=img-0&ids.2=img-1")
         await client.get("/v1/regions/cn-east-1/images/img-1")
