@@ -67,10 +67,9 @@ class Fetcher:
     time_zone: ZoneInfo
 
     async def single(self, lane: Lane, items: Sequence[Item]) -> None:
-        """Ask for each item by describeImage; the caller took a slot for the first."""
+        """Ask for the one item by describeImage; the caller took a slot."""
         await self.writer.room()
-        for index, item in enumerate(items):
-            await self._single(lane, item, has_slot=index == 0)
+        await self._single(lane, items[0], has_slot=True)
 
     async def batch(self, lane: Lane, items: Sequence[Item]) -> None:
         """Ask for all items by one describeImages; the caller took a slot."""

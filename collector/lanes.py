@@ -231,8 +231,8 @@ class Account:
                         if answer is None or self.stopping:
                             raise AbandonedError
                         return answer
-                    tally.requests += 1
-                    tally.retries += 1 if answer else 0
+                    tally["requests"] += 1
+                    tally["retries"] += bool(answer)
                     fresh = answer is not None and answer.reply.outcome.is_silence
                     reply = await self.client.send(call, self.signer, departure, fresh=fresh)
                 finally:
@@ -252,7 +252,7 @@ class Account:
 
     def _learn(self, lane: Lane, reply: Reply, granted: float, tally: Tally) -> None:
         if reply.outcome is Outcome.THROTTLED:
-            tally.throttled += 1
+            tally["throttled"] += 1
             lane.gate.throttled(granted)
         elif reply.http_status is not None:  # silence says nothing about the rate
             lane.gate.accepted()

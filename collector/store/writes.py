@@ -9,7 +9,6 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from typing import Final
 
 from sqlalchemy import update
@@ -47,20 +46,8 @@ LEAST: Final = 50
 Committed = Callable[[Sequence[LaneKey], Sequence[Result], float], None]
 """Told of each commit: the results' lanes, the results, and how long it took (seconds)."""
 
-
-@dataclass(slots=True)
-class Tally:
-    """Requests of a run that were sent and not yet counted in its row."""
-
-    requests: int = 0
-    retries: int = 0
-    throttled: int = 0
-
-    def take(self) -> "Tally":
-        """Return what is counted and start again."""
-        taken = Tally(self.requests, self.retries, self.throttled)
-        self.requests = self.retries = self.throttled = 0
-        return taken
+Tally = Counter[str]
+"""Requests of a run that were sent and not yet counted in its row, by the columns that count."""
 
 
 class Writer:
@@ -207,8 +194,10 @@ class Writer:
     async def commit(self, batch: Sequence[Result]) -> None:
         """Write results, of distinct images, and the counted requests in one transaction."""
         async with self._one_at_a_time:
-            tallies = {run_id: tally.take() for run_id, tally in self._tallies.items()}
-            if not batch and not any(tally.requests for tally in tallies.values()):
+            tallies = {run_id: tally.copy() for run_id, tally in self._tallies.items()}
+            for tally in self._tallies.values():
+                tally.clear()
+            if not batch and not any(tallies.values()):
                 return
             keys = [self._lanes[result.item.lane_id] for result in batch]
             async with self._database.write() as connection:
@@ -249,7 +238,7 @@ async def _count(
         if outcome is Outcome.PRESENT:
             by_run[run_id]["new_versions" if opens else "unchanged"] += n
     for run_id, tally in tallies.items():
-        by_run[run_id].update(asdict(tally))
+        by_run[run_id].update(tally)
     for run_id, counts in sorted(by_run.items()):
         more = {kind: runs.c[kind] + n for kind, n in counts.items() if n}
         if more:

@@ -129,7 +129,7 @@ async def test_a_resumed_run_reads_only_what_waits(database: Database, leases: L
     for key, (number, _) in lanes.items():
         writer.lane(number, key)
     items = await waiting(opened, lanes[NORTH][0])
-    writer.tally(opened.run_id).requests = 7
+    writer.tally(opened.run_id)["requests"] = 7
     done = [Outcome.PRESENT, Outcome.NOT_FOUND, Outcome.SERVER_ERROR, Outcome.DENIED]
     await writer.commit([result(i, o, START) for i, o in zip(items, done, strict=False)])
     await check_counts(database, opened.run_id, finished=False)

@@ -168,7 +168,7 @@ async def test_a_batch_is_written_whole_or_not_at_all(store: Store) -> None:
 
     failing = Writer(store.database, store.leases, settle=settle)
     failing.lane(store.items["img-1"].lane_id, NORTH)
-    failing.tally(store.run_id).requests = 5
+    failing.tally(store.run_id)["requests"] = 5
     with pytest.raises(UnavailableError):
         await failing.commit([store.result("img-1", Outcome.PRESENT, START)])
     assert await store.count(image_versions) == await store.count(disk_attachments) == 0
@@ -186,11 +186,11 @@ async def test_a_late_token_cannot_write(store: Store) -> None:
     change = {"token": schema.leases.c.token + 1}
     async with store.database.write() as connection:
         await connection.execute(update(schema.leases).values(change))
-    store.writer.tally(store.run_id).requests = 5
+    store.writer.tally(store.run_id)["requests"] = 5
     for batch in ([store.result("img-1", Outcome.PRESENT, START)], []):
         with pytest.raises(LeaseLostError):
             await store.commit(*batch)
-        store.writer.tally(store.run_id).requests = 5
+        store.writer.tally(store.run_id)["requests"] = 5
     assert await store.count(image_versions) == 0
     (run,) = await store.rows(select(runs))
     assert (run["present"], run["requests"]) == (0, 0)
@@ -503,9 +503,9 @@ async def test_requests_are_counted_with_or_without_results(store: Store) -> Non
     """Also those of listings, and those that no result has come of yet."""
     await store.plan("img-1")
     tally = store.writer.tally(store.run_id)
-    tally.requests, tally.retries, tally.throttled = 3, 1, 1
+    tally["requests"], tally["retries"], tally["throttled"] = 3, 1, 1
     await store.commit()
-    tally.requests = 2
+    tally["requests"] = 2
     await store.commit(store.result("img-1", Outcome.THROTTLED, START))
     await store.commit()
     (run,) = await store.rows(select(runs))

@@ -41,7 +41,7 @@ def collect(
             split = split_batches if batch else lambda page: [(item,) for item in page]
             await account.feed(lane, pages(items(*ids)), split, process)
             assert lane.counts.total() == len(results.all)
-        assert results.counted.requests == len(endpoint.asked)
+        assert results.counted["requests"] == len(endpoint.asked)
         return results.by_id()
 
     return run_virtual(main())

@@ -100,7 +100,11 @@ def test_a_waiting_retry_holds_neither_slot_nor_turn() -> None:
         assert last - first >= 30
         assert set(work.outcomes().values()) == {Outcome.PRESENT}
         assert work.answers["img-0000"].attempts == 2
-        assert (work.tally.requests, work.tally.retries, work.tally.throttled) == (51, 1, 1)
+        assert (work.tally["requests"], work.tally["retries"], work.tally["throttled"]) == (
+            51,
+            1,
+            1,
+        )
 
     run_virtual(main())
 
@@ -331,7 +335,7 @@ def test_each_answer_is_counted_and_told() -> None:
             for image_id in ("img-1", "img-2"):
                 answer = await account.request(lane, call(image_id), tally)
                 assert answer.attempts == 3
-            assert (tally.requests, tally.retries, tally.throttled) == (6, 4, 4)
+            assert (tally["requests"], tally["retries"], tally["throttled"]) == (6, 4, 4)
         assert {asked.account for asked in endpoint.asked} == {"other"}
         assert [(key.account, key.region) for key, *_ in told] == [("other", REGION)] * 6
         rest = [(outcome, attempt) for _, outcome, attempt, _ in told]
