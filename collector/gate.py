@@ -231,18 +231,10 @@ class Dispatcher:
         account_rate: requests a second over all lanes; 0 is no limit.
         not_before: time (of `time.monotonic`) of the first turn, for the successor of another
             process that may have sent until then.
-        on_grant: told of each turn, with its time; it must not block.
     """
 
-    def __init__(
-        self,
-        account_rate: float,
-        *,
-        not_before: float = -inf,
-        on_grant: Callable[[LaneKey, float], None] | None = None,
-    ) -> None:
+    def __init__(self, account_rate: float, *, not_before: float = -inf) -> None:
         self.account = Gate(account_rate, not_before=not_before)
-        self._on_grant = on_grant
         self._queue: list[LaneGate] = []  # those with waiters, the least recently served first
         self._wake = asyncio.Event()
         self._blind = False  # somebody waits for what is under way, not for a time
@@ -325,7 +317,4 @@ class Dispatcher:
         """Pass both gates, which were just seen open: nothing suspends in between."""
         await lane.take()
         await self.account.take()
-        now = time.monotonic()
-        if self._on_grant:
-            self._on_grant(lane.key, now)
-        return now
+        return time.monotonic()

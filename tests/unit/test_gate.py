@@ -49,13 +49,28 @@ def most(times: Sequence[float], window_s: float = 1.0) -> int:
     return best
 
 
+class Watched(Dispatcher):
+    """Tells of each turn, with its time."""
+
+    def __init__(
+        self, rate: float, *, on_grant: Callable[[LaneKey, float], None], not_before: float = 0.0
+    ) -> None:
+        super().__init__(rate, not_before=not_before)
+        self._on_grant = on_grant
+
+    async def _grant(self, lane: LaneGate) -> float:
+        now = await super()._grant(lane)
+        self._on_grant(lane.key, now)
+        return now
+
+
 class Fleet:
     """Lanes of one account whose workers always have a next request."""
 
     def __init__(self, account_rate: float, *, not_before: float = 0.0) -> None:
         self.grants: list[float] = []
         self.by_lane: dict[str, list[float]] = defaultdict(list)
-        self.dispatcher = Dispatcher(account_rate, not_before=not_before, on_grant=self._granted)
+        self.dispatcher = Watched(account_rate, not_before=not_before, on_grant=self._granted)
         self._work: list[Callable[[], Awaitable[None]]] = []
 
     def _granted(self, lane: LaneKey, at: float) -> None:
@@ -384,7 +399,7 @@ def test_who_is_cancelled_with_its_turn_has_left() -> None:
             if doomed:  # the turn is given now, and the task hears of it after its cancellation
                 asyncio.get_running_loop().call_soon(doomed.pop().cancel)
 
-        dispatcher = Dispatcher(0, on_grant=granted)
+        dispatcher = Watched(0, on_grant=granted)
         lane = dispatcher.lane(key("a"), 1)
         runner = asyncio.create_task(dispatcher.run())
         await turn(dispatcher, lane)
@@ -406,7 +421,7 @@ def test_who_is_cancelled_while_waiting_costs_nothing():
 
     async def main() -> tuple[int, int]:
         grants: list[float] = []
-        dispatcher = Dispatcher(10, on_grant=lambda lane, at: grants.append(at))
+        dispatcher = Watched(10, on_grant=lambda lane, at: grants.append(at))
         lane = dispatcher.lane(key("a"), 10)
         other = dispatcher.lane(key("b"), 10)
         runner = asyncio.create_task(dispatcher.run())
@@ -430,7 +445,7 @@ def test_who_comes_late_overtakes_nobody():
 
     async def main() -> list[str]:
         order: list[str] = []
-        dispatcher = Dispatcher(1, on_grant=lambda lane, at: order.append(lane.region))
+        dispatcher = Watched(1, on_grant=lambda lane, at: order.append(lane.region))
         early, late = dispatcher.lane(key("early"), 10), dispatcher.lane(key("late"), 10)
         await turn(dispatcher, early)
         async with asyncio.TaskGroup() as group:
