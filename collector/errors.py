@@ -11,7 +11,7 @@
 The numbers are those of the public contract (after BSD's sysexits).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from enum import IntEnum
 from typing import Final
 
@@ -25,6 +25,7 @@ __all__ = [
     "UnavailableError",
     "UsageError",
     "gravest",
+    "leaves",
 ]
 
 
@@ -54,6 +55,15 @@ _PRECEDENCE: Final = (
 def gravest(codes: Collection[int]) -> Exit:
     """Which exit code counts when several apply."""
     return next(code for code in _PRECEDENCE if code in codes)
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The single errors of a task group's failure."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error
 
 
 class CollectorError(Exception):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from collector import log
-from collector.errors import HeldError, UnavailableError
+from collector.errors import HeldError, UnavailableError, leaves
 from collector.health import Health
 from collector.jdcloud.credentials import Credentials
 from collector.metrics import Metrics
@@ -103,7 +103,7 @@ class Service:
             try:
                 await self._session()
             except* (UnavailableError, HeldError) as lost:
-                reason = str(_first(lost))
+                reason = str(next(leaves(lost)))
             finally:
                 await self.queue.close()
                 self._holders.clear()
@@ -216,9 +216,3 @@ async def refresh(metrics: Metrics, database: Database, depths: Sequence[Depth])
         counts = {state: getattr(depth, state) for state in states}
         found[LaneKey(depth.account, depth.region)] = (counts, depth.oldest_s)
     metrics.queue(found)
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -8,7 +8,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from typing import Final, cast
@@ -17,7 +17,7 @@ import click
 from typing_extensions import override
 
 from collector import __version__
-from collector.errors import CollectorError, Exit, gravest
+from collector.errors import CollectorError, Exit, gravest, leaves
 from collector.text import printable, scrub
 
 __all__ = ["COMMANDS", "main"]
@@ -93,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
     except BaseException as error:  # noqa: BLE001 — the last place that can turn it into a line
         # What fails for all requests in flight fails with the same words: told once.
-        leaves = {(type(leaf), str(leaf)): leaf for leaf in _leaves(error)}
-        codes = {_told(leaf) for leaf in leaves.values()}
+        single = {(type(leaf), str(leaf)): leaf for leaf in leaves(error)}
+        codes = {_told(leaf) for leaf in single.values()}
         return int(gravest(codes))
     return int(code or Exit.OK)
 
@@ -113,15 +113,6 @@ def _open_closed_streams() -> None:
         if getattr(sys, name) is None:
             nothing = os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, os.fdopen(nothing, mode, errors="replace"))
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """The single errors of a task group's failure."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 def _told(error: BaseException) -> int:

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
 from collector import log
-from collector.errors import ConfigurationError, UnavailableError
+from collector.errors import ConfigurationError, UnavailableError, leaves
 from collector.ids import id_problem
 from collector.jdcloud.protocol import MAX_PAGE_SIZE
 from collector.models import Item, LaneKey, Result
@@ -365,9 +365,7 @@ class RabbitQueue(DatabaseQueue):
         try:
             yield
         except (BaseExceptionGroup, TimeoutError, *CONNECTION_EXCEPTIONS) as error:
-            first: BaseException = error
-            while isinstance(first, BaseExceptionGroup):
-                first = first.exceptions[0]
+            first = next(leaves(error))
             if not isinstance(first, (TimeoutError, *CONNECTION_EXCEPTIONS)):
                 raise
             reason = " ".join(str(first).split()) or type(first).__name__
