@@ -13,11 +13,13 @@ from collector.jdcloud.credentials import Credentials
 from collector.lanes import Account, unheard
 from collector.metrics import Metrics
 from collector.models import LaneKey, Outcome
+from collector.queue.letters import Depth
 from collector.session import Session, open_session
 from collector.settings import Settings, Source
 from collector.sources import ListingError, Sources, list_ids
-from collector.store import ledger, plan
+from collector.store import ledger, migrate, plan
 from collector.store.engine import Database
+from collector.store.freshness import lane_figures
 from collector.store.leases import void
 from collector.store.plan import Plan
 from collector.store.summary import Summary, summarize
@@ -30,6 +32,7 @@ __all__ = [
     "collect",
     "drain_on_stop",
     "exit_code",
+    "refresh",
     "seal_abandoned",
     "work",
 ]
@@ -324,3 +327,16 @@ def exit_code(collected: Collected, *, min_coverage: float, signal: int | None) 
     whole = summary.coverage >= min_coverage and not summary.run["listings_failed"]
     members_failed = not complete and summary.coverage == 1.0
     return Exit.OK if whole and not members_failed else Exit.PARTIAL
+
+
+async def refresh(metrics: Metrics, database: Database, depths: Sequence[Depth]) -> None:
+    """Put into the metrics what the database and the queue know."""
+    metrics.schema.labels(migrate.head()).set(1)
+    for key, figures in (await lane_figures(database)).items():
+        metrics.lane(key, *figures)
+    found = {}
+    for depth in depths:
+        states = ("ready", "delayed", "in_flight", "failed")
+        counts = {state: getattr(depth, state) for state in states}
+        found[LaneKey(depth.account, depth.region)] = (counts, depth.oldest_s)
+    metrics.queue(found)

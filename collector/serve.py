@@ -20,17 +20,15 @@ from collector.metrics import Metrics
 from collector.models import LaneKey, Outcome, Result
 from collector.queue import queue_of
 from collector.queue.database import DatabaseQueue
-from collector.queue.letters import Depth
-from collector.run import drain_on_stop
+from collector.run import drain_on_stop, refresh
 from collector.session import Session, open_session
 from collector.settings import Settings
 from collector.store import migrate
 from collector.store.engine import Database
-from collector.store.freshness import lane_figures
 from collector.store.leases import Holder
 from collector.worker import Worker
 
-__all__ = ["Service", "refresh"]
+__all__ = ["Service"]
 
 _uniform: Final = random.uniform  # spreads processes; no secret
 
@@ -203,16 +201,3 @@ class Service:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.stop.wait()
-
-
-async def refresh(metrics: Metrics, database: Database, depths: Sequence[Depth]) -> None:
-    """Put into the metrics what the database and the queue know."""
-    metrics.schema.labels(migrate.head()).set(1)
-    for key, figures in (await lane_figures(database)).items():
-        metrics.lane(key, *figures)
-    found = {}
-    for depth in depths:
-        states = ("ready", "delayed", "in_flight", "failed")
-        counts = {state: getattr(depth, state) for state in states}
-        found[LaneKey(depth.account, depth.region)] = (counts, depth.oldest_s)
-    metrics.queue(found)

@@ -7,21 +7,26 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from collector.cli.options import config_option, json_option, settings_of
 from collector.cli.runtime import until_stopped
 from collector.errors import CollectorError, Exit, gravest
+from collector.jdcloud import protocol
+from collector.jdcloud.client import Client, Signer
+from collector.jdcloud.credentials import Credentials
+from collector.jdcloud.protocol import Call, Reply
+from collector.models import Outcome
+from collector.queue import queue_of
+from collector.session import load_credentials
 from collector.settings import Settings
 from collector.sources import Selection, Sources
+from collector.store import migrate
+from collector.store.engine import Database
+from collector.store.leases import Holder, Leases
 from collector.text import counted, printable, scrub
-
-if TYPE_CHECKING:
-    from collector.jdcloud.credentials import Credentials
-    from collector.jdcloud.protocol import Call, Reply
-    from collector.store.engine import Database
 
 __all__ = ["command"]
 
@@ -72,9 +77,6 @@ async def command(config_path: Path | None, *, offline: bool, as_json: bool) -> 
 
 
 async def _checks(settings: Settings, *, offline: bool) -> AsyncIterator[Finding]:
-    from collector.session import load_credentials  # noqa: PLC0415 - after the quick refusals
-    from collector.store.engine import Database  # noqa: PLC0415
-
     for finding in _configuration(settings):
         yield finding
     keys: Mapping[str, Credentials] = {}
@@ -114,10 +116,8 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield _failed("configuration", error)
 
 
-async def _database(database: "Database") -> tuple[Finding, bool]:
+async def _database(database: Database) -> tuple[Finding, bool]:
     """Whether it can be used, and whether it is there."""
-    from collector.store import migrate  # noqa: PLC0415
-
     path = database.path
     if path is not None and not database.exists:
         message = f"{database}: absent, the first run creates it"
@@ -135,9 +135,7 @@ async def _database(database: "Database") -> tuple[Finding, bool]:
     return Finding("database", "ok", f"{database}: at revision {revision}"), True
 
 
-async def _queue(settings: Settings, database: "Database", *, exists: bool) -> Finding:
-    from collector.queue import queue_of  # noqa: PLC0415
-
+async def _queue(settings: Settings, database: Database, *, exists: bool) -> Finding:
     if not exists and settings.queue.url == "database":
         return Finding("queue", "ok", "empty: the database is not there yet")
     try:
@@ -155,11 +153,8 @@ async def _queue(settings: Settings, database: "Database", *, exists: bool) -> F
 
 
 async def _accounts(
-    settings: Settings, keys: "Mapping[str, Credentials]", database: "Database | None"
+    settings: Settings, keys: Mapping[str, Credentials], database: Database | None
 ) -> list[Finding]:
-    from collector.jdcloud.client import Client, Signer  # noqa: PLC0415
-    from collector.store.leases import Holder, Leases  # noqa: PLC0415
-
     some = asyncio.Semaphore(AT_ONCE)
 
     async def one(name: str) -> list[Finding]:
@@ -198,10 +193,8 @@ async def _accounts(
     return findings
 
 
-def _call(settings: Settings, name: str) -> "Call":
+def _call(settings: Settings, name: str) -> Call:
     """The cheapest call that the account is configured for: an image, else a short listing."""
-    from collector.jdcloud import protocol  # noqa: PLC0415
-
     targets = [target for target in settings.targets if target.account == name]
     for target in targets:
         if target.images:
@@ -211,9 +204,7 @@ def _call(settings: Settings, name: str) -> "Call":
     return protocol.list_images(region, source, 1, page_size=10)
 
 
-def _judge(check: str, reply: "Reply") -> Finding:
-    from collector.models import Outcome  # noqa: PLC0415
-
+def _judge(check: str, reply: Reply) -> Finding:
     said = " ".join(filter(None, (reply.error_code, reply.error_message)))
     match reply.outcome:
         case Outcome.PRESENT | Outcome.NOT_FOUND:

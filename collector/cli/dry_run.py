@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from collector.cli.listing import list_all
+from collector.cli.discover import list_all
 from collector.cli.options import opened
 from collector.cli.runtime import Stop
 from collector.errors import Exit

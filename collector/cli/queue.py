@@ -14,8 +14,10 @@ from collector.cli import runtime
 from collector.cli.options import config_option, json_option, opened, settings_of
 from collector.cli.runtime import until_stopped
 from collector.errors import Exit, UsageError
+from collector.queue import letters, queue_of
 from collector.settings import Settings
 from collector.sources import Selection, Sources
+from collector.store.leases import holders
 from collector.text import counted, printable
 
 __all__ = ["command"]
@@ -54,8 +56,6 @@ def add(
 
 
 async def _add(settings: Settings, sources: Sources, stop: runtime.Stop, *, as_json: bool) -> int:
-    from collector.queue import queue_of  # noqa: PLC0415 - after the quick refusals
-
     added = given = 0
     async with opened(settings.database.url, create=True) as database:
         queue = queue_of(settings, database)
@@ -81,9 +81,6 @@ async def _add(settings: Settings, sources: Sources, stop: runtime.Stop, *, as_j
 async def status(config_path: Path | None, *, as_json: bool) -> int:
     """Show what waits, is in flight or failed. Who holds an account is told too."""
     settings = settings_of(config_path)
-    from collector.queue import queue_of  # noqa: PLC0415
-    from collector.store.leases import holders  # noqa: PLC0415
-
     async with opened(settings.database.url, read_only=True) as database:
         queue = queue_of(settings, database)
         try:
@@ -120,10 +117,8 @@ async def status(config_path: Path | None, *, as_json: bool) -> int:
 async def failed(config_path: Path | None, *, as_json: bool) -> int:
     """List the dead letters; with --json a JSON object a line."""
     settings = settings_of(config_path)
-    from collector.queue.letters import dead_letters  # noqa: PLC0415
-
     async with opened(settings.database.url, read_only=True) as database:
-        async for letter in dead_letters(database):
+        async for letter in letters.dead_letters(database):
             click.echo(json.dumps(letter, default=_time) if as_json else _line(letter))
     return Exit.OK
 
@@ -160,10 +155,8 @@ async def retry(
         raise UsageError("give either --all or the ids to retry")
     if account is not None and account not in [one.name for one in settings.accounts]:
         raise UsageError(f"--account: no account {account!r}")
-    from collector.queue.letters import retry as take_back  # noqa: PLC0415
-
     async with opened(settings.database.url) as database:
-        found = await take_back(database, ids or None, account)
+        found = await letters.retry(database, ids or None, account)
     names = {*found, *(name.rpartition("/")[2] for name in found)}
     unknown = [one for one in ids if one not in names]
     told = f"{counted(len(found), 'dead letter')} retried"

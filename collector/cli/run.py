@@ -4,21 +4,22 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import click
 
 from collector import log
-from collector.cli import runtime
+from collector.cli import progress, runtime
+from collector.cli.dry_run import plan_of, print_plan
 from collector.cli.options import Number, config_option, json_option, opened, settings_of
+from collector.metrics import Metrics
+from collector.queue.letters import depths
+from collector.run import Collected, Order, collect, exit_code, refresh
+from collector.session import load_credentials
 from collector.settings import Settings, Source
 from collector.sources import Selection, Sources
+from collector.store.engine import Database
 from collector.text import os_reason, printable
-
-if TYPE_CHECKING:
-    from collector.metrics import Metrics
-    from collector.run import Collected, Order
-    from collector.store.engine import Database
 
 __all__ = ["carry_out", "command"]
 
@@ -69,9 +70,6 @@ def command(
             return runtime.run(lambda stop: _show_plan(settings, sources, stop, as_json=as_json))
 
         async def work(stop: runtime.Stop) -> int:
-            from collector.cli import progress  # noqa: PLC0415 - after the quick refusals
-            from collector.run import Order, exit_code  # noqa: PLC0415
-
             order = Order(sources, fresh=fresh, whole=not selection.narrows)
             collected = await carry_out(settings, order, stop, quiet=quiet)
             progress.show(collected, as_json=as_json, quiet=quiet)
@@ -81,14 +79,9 @@ def command(
 
 
 async def carry_out(
-    settings: Settings, order: "Order", stop: runtime.Stop, *, quiet: bool = False
-) -> "Collected":
+    settings: Settings, order: Order, stop: runtime.Stop, *, quiet: bool = False
+) -> Collected:
     """Collect into the configured database, show the progress, and write the metrics."""
-    from collector.cli import progress  # noqa: PLC0415 - after the quick refusals
-    from collector.metrics import Metrics  # noqa: PLC0415
-    from collector.run import collect  # noqa: PLC0415
-    from collector.session import load_credentials  # noqa: PLC0415
-
     keys = load_credentials(settings, os.environ)
     async with opened(settings.database.url, create=True) as database:
         watch = None if quiet else progress.watch
@@ -108,16 +101,8 @@ async def carry_out(
 
 
 async def _write_metrics(
-    settings: Settings,
-    database: "Database",
-    metrics: "Metrics",
-    collected: "Collected",
-    *,
-    quiet: bool,
+    settings: Settings, database: Database, metrics: Metrics, collected: Collected, *, quiet: bool
 ) -> None:
-    from collector.queue.letters import depths  # noqa: PLC0415
-    from collector.serve import refresh  # noqa: PLC0415
-
     run = collected.summary.run
     metrics.finished(run["trigger"], run["status"])
     async with database.within():
@@ -135,8 +120,6 @@ async def _write_metrics(
 async def _show_plan(
     settings: Settings, sources: Sources, stop: runtime.Stop, *, as_json: bool
 ) -> int:
-    from collector.cli.dry_run import plan_of, print_plan  # noqa: PLC0415
-
     plan, code = await plan_of(settings, sources, stop)
     if as_json:
         click.echo(json.dumps(plan))
