@@ -57,11 +57,6 @@ _STATEMENTS: Final = 64
 
 _NOW: Final[dict[str, str]] = {
     # SQLite's clock has milliseconds; the text has the width of every other time.
-    "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
-    "postgresql": "clock_timestamp()",
-    "mysql": "utc_timestamp(6)",
-}
-_LATER: Final[dict[str, str]] = {
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now', '{:+.6f} seconds')",
     "postgresql": "clock_timestamp() + interval '{:.6f} seconds'",
     "mysql": "utc_timestamp(6) + interval {:.6f} second",
@@ -147,8 +142,7 @@ class Database:
 
     def now(self, plus_s: float = 0.0) -> sa.ColumnElement[datetime]:
         """The database's own clock, moved by `plus_s` seconds."""
-        sql = _LATER[self.kind].format(plus_s) if plus_s else _NOW[self.kind]
-        return sa.literal_column(sql, UtcDateTime())
+        return sa.literal_column(_NOW[self.kind].format(plus_s), UtcDateTime())
 
     def time(self, value: datetime | None) -> str | datetime | None:
         """A time as the driver takes it in `Prepared` rows."""
