@@ -1,5 +1,6 @@
 """`collector run --dry-run`: what would be asked, how long that takes, and what it would store."""
 
+import json
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -17,14 +18,14 @@ from collector.sources import Sources
 from collector.store import plan
 from collector.text import counted
 
-__all__ = ["plan_of", "print_plan"]
+__all__ = ["show_plan"]
 
 
-async def plan_of(settings: Settings, sources: Sources, stop: Stop) -> tuple[dict[str, Any], int]:
-    """Count the items of each lane; only listings call the API, and only they need a lease.
+async def show_plan(settings: Settings, sources: Sources, stop: Stop, *, as_json: bool) -> int:
+    """Print the items of each lane; only listings call the API, and only they need a lease.
 
     Returns:
-        The plan, and the exit code, which is that of the listings.
+        The exit code, which is that of the listings.
 
     Raises:
         HeldError: another process holds an account that has to be listed.
@@ -54,7 +55,11 @@ async def plan_of(settings: Settings, sources: Sources, stop: Stop) -> tuple[dic
         "listings_failed": failed,
         "lanes": lanes,
     }
-    return told, code
+    if as_json:
+        click.echo(json.dumps(told))
+    else:
+        _print(told)
+    return code
 
 
 def _lane(settings: Settings, key: LaneKey, items: int) -> dict[str, Any]:
@@ -92,8 +97,7 @@ async def _discover(
         )
 
 
-def print_plan(plan: dict[str, Any]) -> None:
-    """Print a plan for a person."""
+def _print(plan: dict[str, Any]) -> None:
     for lane in plan["lanes"]:
         name = f"{lane['account']}/{lane['region']}"
         calls = ", ".join(f"{n:,} {fetch}" for fetch, n in lane["calls"].items())

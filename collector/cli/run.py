@@ -1,6 +1,5 @@
 """`collector run`: one collection, or its plan."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ import click
 
 from collector import log
 from collector.cli import progress, runtime
-from collector.cli.dry_run import plan_of, print_plan
+from collector.cli.dry_run import show_plan
 from collector.cli.options import Number, config_option, json_option, opened, settings_of
 from collector.metrics import Metrics
 from collector.queue.letters import depths
@@ -67,7 +66,7 @@ def command(
     selection = Selection(**selected)
     with Sources.of(settings, selection, sys.stdin.buffer) as sources:
         if dry_run:
-            return runtime.run(lambda stop: _show_plan(settings, sources, stop, as_json=as_json))
+            return runtime.run(lambda stop: show_plan(settings, sources, stop, as_json=as_json))
 
         async def work(stop: runtime.Stop) -> int:
             order = Order(sources, fresh=fresh, whole=not selection.narrows)
@@ -115,14 +114,3 @@ async def _write_metrics(
         if quiet:  # which logs nothing; and not all is well
             line = f"metrics.textfile: {path} is not written: {os_reason(error)}"
             click.echo(f"collector: {printable(line)}", err=True)
-
-
-async def _show_plan(
-    settings: Settings, sources: Sources, stop: runtime.Stop, *, as_json: bool
-) -> int:
-    plan, code = await plan_of(settings, sources, stop)
-    if as_json:
-        click.echo(json.dumps(plan))
-    else:
-        print_plan(plan)
-    return code

@@ -123,19 +123,17 @@ async def _history(
     from collector.store.changes import history  # noqa: PLC0415 - slow to import
     from collector.store.reads import plain  # noqa: PLC0415
 
-    found = await history(connection, image)
-    changed = {change.at: plain(change) for change in found.changes}
+    versions, lists, changes = await history(connection, image)
+    changed = {change.at: plain(change) for change in changes}
     of_version = ("kind", "fields", "disks")
-    versions = [
+    told = [
         _record(v) | {"changes": {name: changed[v["valid_from"]][name] for name in of_version}}
-        for v in found.versions
+        for v in versions
     ]
-    lists = [
-        _record(one) | {"changes": changed[one["valid_from"]]["members"]} for one in found.lists
-    ]
+    members = [_record(one) | {"changes": changed[one["valid_from"]]["members"]} for one in lists]
     state = f"  {_styled(image['state'])}, last seen {moment(image['last_seen_at'])}"
-    text = [line for change in found.changes for line in change_lines(change)]
-    return {"versions": versions, "members": lists}, [state, *text]
+    text = [line for change in changes for line in change_lines(change)]
+    return {"versions": told, "members": members}, [state, *text]
 
 
 def _record(row: "Record") -> "Record":

@@ -23,7 +23,6 @@ __all__ = [
     "Difference",
     "DiskChange",
     "FieldChange",
-    "History",
     "ListChange",
     "changes",
     "compare",
@@ -101,14 +100,6 @@ class Change(NamedTuple):
     fields: list[FieldChange]
     disks: list[DiskChange]
     members: ListChange | None
-
-
-class History(NamedTuple):
-    """One image's versions, its lists of members, and what changed when."""
-
-    versions: list[Record]
-    lists: list[Record]
-    changes: list[Change]
 
 
 def compare(before: Record | None, after: Record | None) -> Difference:
@@ -299,7 +290,9 @@ async def _names(
     return names
 
 
-async def history(connection: AsyncConnection, image: Record) -> History:
+async def history(
+    connection: AsyncConnection, image: Record
+) -> tuple[list[Record], list[Record], list[Change]]:
     """All versions and lists of an image, as `reads.find` gives it, and what changed when."""
     versions = await load_versions(connection, image_versions.c.image_pk == image["id"])
     lists = await load_lists(connection, member_versions.c.image_pk == image["id"])
@@ -307,7 +300,7 @@ async def history(connection: AsyncConnection, image: Record) -> History:
     page: _Page = {}
     for row in await connection.execute(query):
         page.setdefault((row.at, row.image_pk), {})[row.kind] = row
-    return History(versions, lists, await _details(connection, page))
+    return versions, lists, await _details(connection, page)
 
 
 def _change(at: datetime, image: Record, name: str | None, versions: _Pair, lists: _Pair) -> Change:

@@ -5,11 +5,10 @@ it, while nothing newer was read; between versions the image is `gone`, before t
 `not known`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, case, select
@@ -145,16 +144,11 @@ async def _with_parts(
     """The rows of a query, each with the list of its parts; the first column of those is `key`."""
     found = await rows(connection, query)
     of: dict[int, list[Record]] = {row["id"]: row.setdefault(name, []) for row in found}
-    for some in batched(of, MANY):
-        for part in await rows(connection, parts.where(key.in_(some))):
+    keys = list(of)
+    for start in range(0, len(keys), MANY):
+        for part in await rows(connection, parts.where(key.in_(keys[start : start + MANY]))):
             of[part.pop(str(key.key))].append(part)
     return found
-
-
-def batched(keys: Iterable[int], size: int) -> Iterator[list[int]]:
-    """Keys, as many as go into one statement."""
-    rest = iter(keys)
-    return iter(lambda: list(islice(rest, size)), [])
 
 
 def plain(value: Any) -> Any:
