@@ -14,7 +14,7 @@ from collector.store.engine import Database
 from collector.store.stream import pages
 from collector.store.types import UtcDateTime
 
-__all__ = ["Finding", "audit", "find", "portable_sql", "sample"]
+__all__ = ["Finding", "audit", "portable_sql", "sample"]
 
 BATCH: Final = 1_000
 """Findings held in memory."""
@@ -31,17 +31,6 @@ class Finding(NamedTuple):
     image_id: str
     reason: str
     run_id: int | None
-
-
-async def find(
-    connection: AsyncConnection, rule: Rule, values: Values, now: datetime
-) -> AsyncGenerator[Finding, None]:
-    """Run a rule; its findings come in the order of account, region and image, in flat memory."""
-    query = _bound(rule.sql, rule, values, now)
-    async with aclosing(pages(connection, query, BATCH)) as found:
-        async for page in found:
-            for row in page:
-                yield Finding(*row)
 
 
 async def sample(
@@ -72,12 +61,17 @@ def _bound(sql: str, rule: Rule, values: Values, now: datetime, *more: BigIntege
 async def audit(
     database: Database, rules: Iterable[Rule], values: Mapping[str, Values], now: datetime
 ) -> AsyncGenerator[tuple[Rule, Finding], None]:
-    """Run rules, with each one's parameters by its id, on one state of the database."""
+    """Run rules, with each one's parameters by its id, on one state of the database.
+
+    A rule's findings come in the order of account, region and image, in flat memory.
+    """
     async with database.read() as connection:
         for rule in rules:
-            async with aclosing(find(connection, rule, values[rule.id], now)) as findings:
-                async for finding in findings:
-                    yield rule, finding
+            query = _bound(rule.sql, rule, values[rule.id], now)
+            async with aclosing(pages(connection, query, BATCH)) as found:
+                async for page in found:
+                    for row in page:
+                        yield rule, Finding(*row)
 
 
 def portable_sql(rule: Rule, values: Values, now: datetime) -> str:
