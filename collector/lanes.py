@@ -171,6 +171,15 @@ class Account:
         taken, which its first `request` gives back. Urgent pages go before what another feed of
         the lane has not begun.
         """
+
+        async def begin(items: Sequence[Item]) -> None:
+            try:
+                await process(lane, items)
+            except AbandonedError:
+                pass  # the plan still has the items as `not_attempted`
+            finally:
+                lane.leave(items)
+
         async with asyncio.TaskGroup() as group:
             async for page in pages:
                 if urgent:
@@ -186,23 +195,10 @@ class Account:
                             lane.slots.release()
                             lane.leave(items)
                             return
-                        group.create_task(self._begin(lane, items, process))
+                        group.create_task(begin(items))
                 finally:
                     if urgent:
                         lane.calm.set()
-
-    async def _begin(
-        self,
-        lane: Lane,
-        items: Sequence[Item],
-        process: Callable[[Lane, Sequence[Item]], Awaitable[None]],
-    ) -> None:
-        try:
-            await process(lane, items)
-        except AbandonedError:
-            pass  # the plan still has the items as `not_attempted`
-        finally:
-            lane.leave(items)
 
     async def request(
         self, lane: Lane, call: Call, tally: Tally, *, has_slot: bool = False

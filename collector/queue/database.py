@@ -6,7 +6,7 @@ that one which kills its process ends among the dead letters.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -176,11 +176,20 @@ class DatabaseQueue:
             await self._leases.confirm(connection, [key.account])
             lane = await lane_id(self._database, connection, key)
             rows = await self._choose(connection, plan.run_id, key, lane, limit)
-            ids = await self._start(connection, plan.run_id, key, lane, rows)
-        if not ids:
+            begun = {image_id: deliveries + 1 for image_id, deliveries in rows}
+            token, now = self._leases.token(key.account), self._database.now()
+            if begun:
+                more = {"token": token, "started_at": now, "deliveries": _q.deliveries + 1}
+                where = (_q.lane_id == lane) & _q.image_id.in_(list(begun))
+                await connection.execute(sa.update(queue_items).where(where).values(more))
+            # Told before the commit: what is not committed has no such token, and is left alone.
+            self._had_of(key.account, plan.run_id).items.update((key, one) for one in begun)
+            for image_id, deliveries in begun.items():
+                self._flying[lane, image_id] = Flight(plan.run_id, key, token, deliveries)
+        if not begun:
             return []
-        await plan.add(key, ids, datetime.now(UTC))
-        return await plan.items(key, ids)
+        await plan.add(key, list(begun), datetime.now(UTC))
+        return await plan.items(key, list(begun))
 
     async def _choose(
         self, connection: AsyncConnection, run_id: int, key: LaneKey, lane: int, limit: int
@@ -203,27 +212,6 @@ class DatabaseQueue:
             if not back:
                 break
         return chosen
-
-    async def _start(
-        self,
-        connection: AsyncConnection,
-        run_id: int,
-        key: LaneKey,
-        lane: int,
-        rows: Iterable[tuple[str, int]],
-    ) -> list[str]:
-        """Put items in flight."""
-        token, now = self._leases.token(key.account), self._database.now()
-        begun = {image_id: deliveries + 1 for image_id, deliveries in rows}
-        if begun:
-            more = {"token": token, "started_at": now, "deliveries": _q.deliveries + 1}
-            where = (_q.lane_id == lane) & _q.image_id.in_(list(begun))
-            await connection.execute(sa.update(queue_items).where(where).values(more))
-        # Told before the commit: what is not committed does not carry the token, and is left alone.
-        self._had_of(key.account, run_id).items.update((key, image_id) for image_id in begun)
-        for image_id, deliveries in begun.items():
-            self._flying[lane, image_id] = Flight(run_id, key, token, deliveries)
-        return list(begun)
 
     def _takable(self, skip: Collection[int]) -> tuple[sa.ColumnElement[bool], ...]:
         ready = (*_WAITS, _q.ready_at <= self._database.now())
