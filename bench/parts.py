@@ -23,6 +23,7 @@ from collector.jdcloud.credentials import Credentials
 from collector.jdcloud.protocol import describe_image, describe_images
 from collector.lanes import Account
 from collector.models import Item, LaneKey, Result
+from collector.settings import Api
 from collector.store import ledger, migrate
 from collector.store.engine import Database
 from collector.store.leases import Leases
@@ -110,9 +111,7 @@ async def main(url: str, folder: Path) -> Times:
             signer=signer,
             dispatcher=dispatcher,
             rate=100_000,
-            concurrency=CONCURRENCY,
-            max_attempts=5,
-            adaptive=True,
+            api=Api(concurrency=CONCURRENCY),
             stop=asyncio.Event(),
         )
 

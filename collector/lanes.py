@@ -19,6 +19,7 @@ from collector.jdcloud.client import Client, Signer
 from collector.jdcloud.protocol import UNAUTHORIZED, Call, Reply
 from collector.models import Item, LaneKey, Outcome
 from collector.retry import delay, should_retry
+from collector.settings import Api
 from collector.store.writes import Tally
 
 __all__ = ["AbandonedError", "Account", "Answer", "Lane", "OnReply", "unheard"]
@@ -116,7 +117,6 @@ class Account:
 
     Attributes:
         rate: of each lane (requests a second).
-        concurrency: requests in flight, for each lane.
         stop: once set, nothing more is begun and waiting retries are abandoned.
         on_reply: told of each answer; it must not block.
         refused: the reply that refused the credentials; nothing more is sent for the account.
@@ -129,9 +129,7 @@ class Account:
     signer: Signer
     dispatcher: Dispatcher
     rate: float
-    concurrency: int
-    max_attempts: int
-    adaptive: bool
+    api: Api
     stop: asyncio.Event
     on_reply: OnReply | None = None
     lanes: dict[str, Lane] = field(default_factory=dict)
@@ -147,8 +145,8 @@ class Account:
         """The lane of a region, made when it is new."""
         if region not in self.lanes:
             key = LaneKey(self.name, region)
-            gate = self.dispatcher.lane(key, self.rate, adaptive=self.adaptive)
-            self.lanes[region] = Lane(gate, self.concurrency)
+            gate = self.dispatcher.lane(key, self.rate, adaptive=self.api.adaptive)
+            self.lanes[region] = Lane(gate, self.api.concurrency)
         return self.lanes[region]
 
     def is_open(self, lane: Lane) -> bool:
@@ -239,7 +237,7 @@ class Account:
             if self.on_reply is not None:
                 self.on_reply(lane.key, reply.outcome, answer.attempts, granted - asked)
             self._learn(lane, reply, granted, tally)
-            if self.closing or not should_retry(reply, answer.attempts, self.max_attempts):
+            if self.closing or not should_retry(reply, answer.attempts, self.api.max_attempts):
                 return answer
             wish_s = reply.retry_after_s
             pause = delay(answer.attempts, retry_after_s=wish_s, uniform=random.uniform)

@@ -94,9 +94,7 @@ class Session:
             signer=signer,
             dispatcher=dispatcher,
             rate=effective.rate_limit,
-            concurrency=api.concurrency,
-            max_attempts=api.max_attempts,
-            adaptive=api.adaptive,
+            api=api,
             stop=self.stop,
             on_reply=self.on_reply,
         )

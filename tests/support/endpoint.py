@@ -12,6 +12,7 @@ from collector.gate import Dispatcher
 from collector.jdcloud.protocol import Call, Reply, classify
 from collector.lanes import Account, Lane, OnReply
 from collector.models import Item, Result
+from collector.settings import Api
 from collector.store.writes import Tally
 
 __all__ = ["Asked", "Endpoint", "Results", "error", "found", "items", "pages", "serving"]
@@ -165,9 +166,7 @@ async def serving(
         signer=name,
         dispatcher=dispatcher,
         rate=rate,
-        concurrency=concurrency,
-        max_attempts=max_attempts,
-        adaptive=adaptive,
+        api=Api(concurrency=concurrency, max_attempts=max_attempts, adaptive=adaptive),
         stop=stop or asyncio.Event(),
         on_reply=on_reply,
     )
