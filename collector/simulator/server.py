@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import formatdate
 from random import Random
 from typing import Any, TypeVar
@@ -46,10 +46,8 @@ class SimulatorOptions:
     Attributes:
         port: 0 picks a free one.
         rate_limit: requests a second of one access key in one region; 0: no limit.
-        account_rate_limit: requests a second of one access key; 0: no limit.
         latency: seconds that every answer takes.
         faults: see `collector.simulator.faults.Faults`.
-        credentials: further pairs of access key and secret key.
         security_token: required in every request, raw or in base64; None: any is tolerated.
         verify: whether signatures are checked; off for benchmarks only.
         tls: serves https with this context.
@@ -60,12 +58,10 @@ class SimulatorOptions:
     seed: int = 0
     regions: tuple[str, ...] = REGIONS
     rate_limit: float = 0.0
-    account_rate_limit: float = 0.0
     latency: float = 0.0
     faults: str | Faults = ""
     access_key: str = "simulator"
     secret_key: str = "simulator"  # noqa: S105 - public by design
-    credentials: Mapping[str, str] = field(default_factory=dict)
     security_token: str | None = None
     verify: bool = True
     tls: ssl.SSLContext | None = None
@@ -112,11 +108,11 @@ class Simulator(Inventory):
         self.injected: Counter[str] = Counter()
         self.clock: Callable[[], float] = time.monotonic
         self.options = options
-        pairs = {options.access_key: options.secret_key, **options.credentials}
-        self._verifier = Verifier(pairs, options.security_token)
+        keys = {options.access_key: options.secret_key}
+        self._verifier = Verifier(keys, options.security_token)
         self.credentials = self._verifier.credentials
         self._random = Random(options.seed)  # noqa: S311 - repeatable faults, no secret
-        self._admitted: dict[tuple[str, str | None], deque[float]] = {}
+        self._admitted: dict[tuple[str, str], deque[float]] = {}
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answers one request."""
@@ -177,19 +173,12 @@ class Simulator(Inventory):
                 raise _Refusal(401, "ACCESS_ERROR", message)
 
     def _throttle(self, access_key: str, region: str, now: float) -> None:
-        """Counts the request in both sliding windows, unless one of them is full."""
-        windows = []
-        for key, limit in (
-            ((access_key, region), self.options.rate_limit),
-            ((access_key, None), self.options.account_rate_limit),
-        ):
-            if limit:
-                size = max(1, int(limit))
-                window = self._admitted.setdefault(key, deque(maxlen=size))
-                if len(window) == size and now - window[0] < size / limit:
-                    raise _Refusal(*ERRORS["429"])
-                windows.append(window)
-        for window in windows:
+        """Counts the request in its sliding window, unless that is full."""
+        if limit := self.options.rate_limit:
+            size = max(1, int(limit))
+            window = self._admitted.setdefault((access_key, region), deque(maxlen=size))
+            if len(window) == size and now - window[0] < size / limit:
+                raise _Refusal(*ERRORS["429"])
             window.append(now)
 
     async def _result(self, fault: str, call: str, region: str, image_id: str, query: str) -> bytes:

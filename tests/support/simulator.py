@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -12,7 +13,7 @@ from typing_extensions import override
 
 from collector.simulator import images, server
 from collector.simulator.images import MAX_IMAGES, Image, matches
-from collector.simulator.server import ADMIN, SimulatorOptions
+from collector.simulator.server import ADMIN
 from collector.simulator.signatures import read_claim
 
 __all__ = ["Inventory", "Simulator", "SimulatorOptions", "running"]
@@ -98,6 +99,17 @@ class Inventory(images.Inventory):
         self.forget()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorOptions(server.SimulatorOptions):
+    """How a simulator behaves.
+
+    Attributes:
+        credentials: further pairs of access key and secret key.
+    """
+
+    credentials: Mapping[str, str] = field(default_factory=dict)
+
+
 class Simulator(Inventory, server.Simulator):
     """A simulator that can be interfered with.
 
@@ -108,6 +120,7 @@ class Simulator(Inventory, server.Simulator):
 
     def __init__(self, options: SimulatorOptions) -> None:
         super().__init__(options)
+        self.credentials.update(options.credentials)
         self.hits: Counter[tuple[str, str]] = Counter()
         self.intercept: Callable[[web.BaseRequest], Awaitable[Any]] | None = None
         self._arrivals: defaultdict[tuple[str, str], deque[float]] = defaultdict(

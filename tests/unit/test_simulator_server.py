@@ -186,10 +186,10 @@ LANES = ["cn-east-1", "cn-east-2"] * 5
 
 @pytest.mark.parametrize(
     ("limits", "passed"),
-    [({"rate_limit": 3}, 6), ({"account_rate_limit": 4}, 4), ({"rate_limit": 0.5}, 2), ({}, 10)],
+    [({"rate_limit": 3}, 6), ({"rate_limit": 0.5}, 2), ({}, 10)],
 )
 async def test_the_throttle(limits: dict[str, float], passed: int) -> None:
-    """A lane's and an account's limit, in one instant; the excess gets 429 with Retry-After."""
+    """A lane's limit, in one instant; the excess gets 429 with Retry-After."""
     options = SimulatorOptions(verify=False, faults="retry_after=7", **limits)
     async with simulated(options) as client:
         client.simulator.clock = lambda: 100.0
