@@ -8,6 +8,7 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import ceil
@@ -135,19 +136,17 @@ class Worker:
     async def _whole_run(self) -> None:
         settings = self.session.settings
         opening = Sources.of(settings, Selection(accounts=(self.name,)), sys.stdin.buffer)
-        try:  # in a thread: files of ids may be long
-            sources = await asyncio.to_thread(opening.__enter__)
-        except CollectorError as error:
-            log.get_logger().error("schedule_failed", reason=str(error))
-            await self.wait(self._pause("schedule"))
-            return
-        try:
+        with ExitStack() as kept:
+            try:  # in a thread: files of ids may be long
+                sources = await asyncio.to_thread(kept.enter_context, opening)
+            except CollectorError as error:
+                log.get_logger().error("schedule_failed", reason=str(error))
+                await self.wait(self._pause("schedule"))
+                return
             for lane in self.account.lanes.values():
                 lane.reopen()
             order = Order(sources, trigger="schedule", account=self.name)
             collected = await work(self.session, order)
-        finally:
-            opening.__exit__(None, None, None)
         run = collected.summary.run
         self.metrics.finished("schedule", run["status"])
         facts = ("id", "status", "planned", "present", "not_found", "failed", "digest")

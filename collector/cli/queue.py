@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from collector.queue import letters, queue_of
 from collector.settings import Settings
 from collector.sources import Selection, Sources
 from collector.store.leases import holders
+from collector.store.reads import plain
 from collector.text import counted, printable
 
 __all__ = ["command"]
@@ -119,18 +119,14 @@ async def failed(config_path: Path | None, *, as_json: bool) -> int:
     settings = settings_of(config_path)
     async with opened(settings.database.url, read_only=True) as database:
         async for letter in letters.dead_letters(database):
-            click.echo(json.dumps(letter, default=_time) if as_json else _line(letter))
+            click.echo(json.dumps(plain(letter)) if as_json else _line(letter))
     return Exit.OK
-
-
-def _time(value: datetime) -> str:
-    return f"{value:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def _line(letter: Mapping[str, Any]) -> str:
     why = " ".join(str(letter[name]) for name in ("last_outcome", "last_error") if letter[name])
     what = f"{letter['account']} {letter['region']}/{letter['image_id']}"
-    dead = f"{letter['deliveries']} deliveries, dead since {_time(letter['dead_at'])}"
+    dead = f"{letter['deliveries']} deliveries, dead since {plain(letter['dead_at'])}"
     return printable(f"{what}: {why or 'no reason known'} ({dead})")
 
 
