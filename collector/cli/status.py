@@ -50,8 +50,8 @@ async def command(where: Where, max_age: timedelta, *, as_json: bool) -> int:
 
 def _print(status: "Status") -> None:
     word = click.style("STALE", fg="red") if status.stale else click.style("fresh", fg="green")
-    click.echo(f"{word} at {moment(status.at)}, --max-age {_age(status.max_age)}")
-    if (last := status.last) is not None:
+    click.echo(f"{word} at {moment(status.at)}, --max-age {_age(status.max_age_s)}")
+    if (last := status.last_run) is not None:
         others = f"; narrowed and queue runs since do not count: {status.uncounted:,}"
         click.echo(
             f"last finished run: {last['id']} ({last['trigger']}), {last['status']}, "
@@ -75,14 +75,14 @@ def _print(status: "Status") -> None:
                 for lane in status.lanes
             ),
         )
-    if status.oldest is not None:
-        oldest, read_at = status.oldest, status.oldest["last_checked_at"]
-        click.echo(f"oldest reading: {moment(read_at)}, {_where(oldest)}")
-    kinds = ", ".join(f"{count:,} {outcome}" for outcome, count in status.unread.items())
+    if (oldest := status.oldest_reading) is not None:
+        click.echo(f"oldest reading: {moment(oldest['last_checked_at'])}, {_where(oldest)}")
+    unread, queue = status.unread, status.queue
+    kinds = ", ".join(f"{count:,} {outcome}" for outcome, count in unread["by_outcome"].items())
     click.echo(f"unread images: {kinds or 'none'}")
-    for image in status.examples:
+    for image in unread["examples"]:
         click.echo(f"  {_where(image)}: {image['outcome']} since {moment(image['since'])}")
-    click.echo(f"queue: {status.queued:,} waiting or in flight, {status.dead:,} dead letters")
+    click.echo(f"queue: {queue['queued']:,} waiting or in flight, {queue['dead']:,} dead letters")
 
 
 def _accounts(status: "Status") -> Iterator[tuple[object, ...]]:
@@ -92,7 +92,7 @@ def _accounts(status: "Status") -> Iterator[tuple[object, ...]]:
     for account in status.accounts:
         run = account.complete
         when = f"{run['id']}, {moment(run['finished_at'])}" if run else "never"
-        age = _age(status.at - run["finished_at"]) if run else ""
+        age = _age((status.at - run["finished_at"]).total_seconds()) if run else ""
         word = Text("stale", "red") if account.stale else Text("fresh", "green")
         yield account.account, when, age, word, held.pop(account.account, "")
     for name in sorted(held):
@@ -103,9 +103,9 @@ def _where(image: Mapping[str, Any]) -> str:
     return printable(f"{image['account']} {image['region']}/{image['image_id']}")
 
 
-def _age(age: timedelta) -> str:
+def _age(seconds: float) -> str:
     """Seconds below two minutes, minutes below two hours, hours below three days; then days."""
-    if (seconds := age.total_seconds()) < 120:  # noqa: PLR2004
+    if seconds < 120:  # noqa: PLR2004
         return f"{seconds:.0f} s"
     if (minutes := seconds / 60) < 120:  # noqa: PLR2004
         return f"{minutes:.1f} min"

@@ -5,8 +5,6 @@ account that the newest run without an account left out, and that has no newer r
 no longer configured and is not judged.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -48,60 +46,39 @@ class AccountState(NamedTuple):
     """
 
     account: str
-    last: Mapping[str, Any] | None
-    complete: Mapping[str, Any] | None
+    last: Record | None
+    complete: Record | None
     stale: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What `collector status` tells.
+class Status(NamedTuple):
+    """What `collector status` tells, as its JSON has it, but for `uncounted`.
 
     Attributes:
-        last: the run of the whole configuration, or an account's part, that was finished last.
-        uncounted: number of narrowed and queue runs that were finished after it.
+        stale: there is no complete run, or not of every account, within the age allowed.
+        last_run: of the whole configuration, or an account's part, that was finished last.
         lanes: rows of `run_coverage`, each of its account's run that was finished last.
-        oldest: the image that is present and was read longest ago, and when.
-        unread: number of unread images by outcome.
-        examples: a few rows of `unread_images`, the longest unread first.
-        queued: items of the durable queue that wait or are in flight.
-        dead: its dead letters.
+        oldest_reading: the image that is present and was read longest ago, and when.
+        unread: number of unread `images`, also `by_outcome`; `examples`, the longest unread first.
+        queue: items of the durable queue that wait or are in flight, `queued`; and `dead` letters.
+        uncounted: number of narrowed and queue runs that were finished after `last_run`.
     """
 
+    stale: bool
     at: datetime
-    max_age: timedelta
-    accounts: tuple[AccountState, ...]
-    last: Mapping[str, Any] | None
+    max_age_s: float
+    last_run: Record | None
+    accounts: list[AccountState]
+    lanes: list[Record]
+    oldest_reading: Record | None
+    unread: dict[str, Any]
+    queue: dict[str, int]
+    holders: list[Holder]
     uncounted: int
-    lanes: tuple[Mapping[str, Any], ...]
-    oldest: Mapping[str, Any] | None
-    unread: Mapping[str, int]
-    examples: tuple[Mapping[str, Any], ...]
-    queued: int
-    dead: int
-    holders: tuple[Holder, ...]
 
-    @property
-    def stale(self) -> bool:
-        """Whether there is no complete run, or not of every account, within the age allowed."""
-        return not self.accounts or any(account.stale for account in self.accounts)
-
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Record:
         """One JSON document."""
-        unread = {"images": sum(self.unread.values()), "by_outcome": self.unread}
-        document = {
-            "stale": self.stale,
-            "at": self.at,
-            "max_age_s": self.max_age.total_seconds(),
-            "last_run": self.last,
-            "accounts": self.accounts,
-            "lanes": self.lanes,
-            "oldest_reading": self.oldest,
-            "unread": unread | {"examples": self.examples},
-            "queue": {"queued": self.queued, "dead": self.dead},
-            "holders": self.holders,
-        }
-        return plain(document)  # type: ignore[no-any-return]
+        return {name: plain(told) for name, told in self._asdict().items() if name != "uncounted"}
 
 
 async def read_status(database: Database, at: datetime, max_age: timedelta) -> Status:
@@ -114,7 +91,7 @@ async def read_status(database: Database, at: datetime, max_age: timedelta) -> S
         since = runs.c.finished_at > (last["finished_at"] if last is not None else at)
         others = select(func.count()).select_from(runs).where(runs.c.scope != "whole", since)
         uncounted = (await connection.execute(others)).scalar_one()
-        coverage: list[Mapping[str, Any]] = []
+        coverage: list[Record] = []
         view = VIEWS["run_coverage"]
         for state in accounts:
             if state.last is not None:
@@ -130,18 +107,17 @@ async def read_status(database: Database, at: datetime, max_age: timedelta) -> S
         read = select(*where, i.last_checked_at).where(i.state == "present")
         oldest = await rows(connection, read.order_by(i.last_checked_at, *where).limit(1))
     return Status(
+        stale=not accounts or any(account.stale for account in accounts),
         at=at,
-        max_age=max_age,
-        accounts=tuple(accounts),
-        last=last,
+        max_age_s=max_age.total_seconds(),
+        last_run=last,
+        accounts=accounts,
+        lanes=coverage,
+        oldest_reading=next(iter(oldest), None),
+        unread={"images": sum(unread.values()), "by_outcome": unread, "examples": examples},
+        queue={"queued": queue[0] - queue[1], "dead": queue[1]},
+        holders=held,
         uncounted=uncounted,
-        lanes=tuple(coverage),
-        oldest=next(iter(oldest), None),
-        unread=unread,
-        examples=tuple(examples),
-        queued=queue[0] - queue[1],
-        dead=queue[1],
-        holders=tuple(held),
     )
 
 

@@ -216,7 +216,7 @@ async def test_status_is_judged_by_the_newest_complete_whole_run(database_url):
     async def stale(at):
         async with Database(database_url, read_only=True) as database:
             status = await read_status(database, at, 2 * HOUR)
-        return status.stale, status.last["status"] if status.last else None
+        return status.stale, status.last_run["status"] if status.last_run else None
 
     good, bad = {NORTH: {"img-a": image("img-a")}}, {NORTH: {"img-a": Outcome.TIMEOUT}}
     async with inventory(database_url) as made:
@@ -246,7 +246,7 @@ async def test_status_counts_a_run_that_was_resumed_after_a_newer_one(database_u
         status = await read_status(made.database, hour(10), 2 * HOUR)
 
     assert not status.stale
-    assert status.last["id"] == status.accounts[0].complete["id"] == older
+    assert status.last_run["id"] == status.accounts[0].complete["id"] == older
 
 
 async def test_runs_that_end_in_one_instant_are_not_taken_for_each_other(database_url):
@@ -271,7 +271,7 @@ async def test_runs_that_end_in_one_instant_are_not_taken_for_each_other(databas
             run_id = await made.run(answers, **how)
             await finish(made.database, run_id, hour(9))
             status = await read_status(made.database, hour(10), 2 * HOUR)
-            assert status.last["id"] == run_id
+            assert status.last_run["id"] == run_id
             ends.append([(a.account, a.last["id"], a.complete["id"]) for a in status.accounts])
 
     assert ends == [
@@ -318,8 +318,11 @@ async def test_status_tells_coverage_the_oldest_reading_and_what_is_unread(fille
         *(2, 1),
     )
     assert lane["coverage"] == 0.5
-    assert (status.oldest["account"], status.oldest["image_id"]) == ("other", "img-a")
-    assert status.unread == {"denied": 1, "timeout": 1}
-    assert [row["image_id"] for row in status.examples] == ["img-u", "img-a"]
-    assert (status.queued, status.dead) == (0, 0)
+    assert (status.oldest_reading["account"], status.oldest_reading["image_id"]) == (
+        "other",
+        "img-a",
+    )
+    assert status.unread["by_outcome"] == {"denied": 1, "timeout": 1}
+    assert [row["image_id"] for row in status.unread["examples"]] == ["img-u", "img-a"]
+    assert status.queue == {"queued": 0, "dead": 0}
     assert status.document()["unread"]["images"] == 2
