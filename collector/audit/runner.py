@@ -60,7 +60,7 @@ def _bound(sql: str, rule: Rule, values: Values, now: datetime, *more: BigIntege
 
 async def audit(
     database: Database, rules: Iterable[Rule], values: Mapping[str, Values], now: datetime
-) -> AsyncGenerator[tuple[Rule, Finding], None]:
+) -> AsyncGenerator[tuple[Rule, Finding]]:
     """Run rules, with each one's parameters by its id, on one state of the database.
 
     A rule's findings come in the order of account, region and image, in flat memory.

@@ -91,11 +91,9 @@ async def carry_out(
         if metrics is not None:
             await _write_metrics(settings, database, metrics, collected, quiet=quiet)
     run = collected.summary.run
-    log.get_logger().info(
-        "run_finished",
-        **{name: run[name] for name in ("id", "status", "planned", "present", "not_found")},
-        **{name: run[name] for name in ("failed", "requests", "retries", "throttled", "digest")},
-    )
+    facts = ["id", "status", "planned", "present", "not_found", "failed"]
+    facts += ["requests", "retries", "throttled", "digest"]
+    log.get_logger().info("run_finished", **{name: run[name] for name in facts})
     return collected
 
 

@@ -88,9 +88,8 @@ class DatabaseQueue:
             "again": _q.token.is_not(None),
             "dead_at": sa.null(),
         }
-        self._insert = database.prepare(
-            database.upsert(queue_items, keys, change).values(values), keys
-        )
+        insert = database.upsert(queue_items, keys, change).values(values)
+        self._insert = database.prepare(insert, keys)
 
     async def add(self, key: LaneKey, ids: Sequence[str]) -> int:
         """Add ids; one that waits stays, one in flight comes again, a dead one gets a new life.
@@ -146,10 +145,8 @@ class DatabaseQueue:
                 where = self._where(lane, flight.token, [image_id])
                 less = {"deliveries": _q.deliveries - 1}
                 await connection.execute(sa.update(queue_items).where(*where).values(less))
-            statement = sa.update(queue_items).where(
-                _q.lane_id.in_(of_account), _q.token.is_not(None)
-            )
-            await connection.execute(statement.values(self._freed()))
+            flying = (_q.lane_id.in_(of_account), _q.token.is_not(None))
+            await connection.execute(sa.update(queue_items).where(*flying).values(self._freed()))
             text = f"its process ended in the last of {self._max_deliveries} deliveries"
             dead = {
                 "dead_at": self._database.now(),

@@ -216,9 +216,7 @@ def _between(since: datetime, until: datetime) -> sa.CompoundSelect[Any]:
     return moments(lambda at: (at >= since) & (at < until))
 
 
-async def changes(
-    database: Database, since: datetime, until: datetime
-) -> AsyncGenerator[Change, None]:
+async def changes(database: Database, since: datetime, until: datetime) -> AsyncGenerator[Change]:
     """All changes of [since, until) in the order of their times; memory does not grow with them."""
     # Moments and details come over two connections: not every driver can do both over one. What
     # is read by id here was written before the moment was seen, and never changes.

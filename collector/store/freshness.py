@@ -99,9 +99,8 @@ async def read_status(database: Database, at: datetime, max_age: timedelta) -> S
                 coverage += await rows(connection, select(view).where(of).order_by(view.c.region))
         unread, examples = await unread_images(connection, EXAMPLES)
         dead = func.count(queue_items.c.dead_at)
-        queue = (
-            await connection.execute(select(func.count(), dead).select_from(queue_items))
-        ).one()
+        counted = select(func.count(), dead).select_from(queue_items)
+        queue = (await connection.execute(counted)).one()
         i = images.c
         where = (i.account, i.region, i.image_id)
         read = select(*where, i.last_checked_at).where(i.state == "present")

@@ -216,8 +216,7 @@ def _history_query() -> Select[Any]:
     return (
         select(
             raw(images.c.id),
-            *(raw(images.c[name]) for name in _STATE),
-            *(raw(images.c[name]) for name in ("last_attempt_at", "last_outcome")),
+            *(raw(images.c[name]) for name in (*_STATE, "last_attempt_at", "last_outcome")),
             *(raw(images.c[name]) for name in ("account", "region", "image_id")),
             raw(v.id, "version"),
             *(raw(v[name]) for name in names),
@@ -308,17 +307,13 @@ async def readings(connection: AsyncConnection, pruned_until: Any) -> AsyncItera
     """
     rows, seen_in = observation_rows.c, observation_rows.c.image_pk == images.c.id
     is_reading, present = rows.outcome.in_(_READINGS), Outcome.PRESENT.value
-    listed = images.join(member_versions, member_versions.c.image_pk == images.c.id)
+    i, lists = images.c, member_versions.c
+    listed = images.join(member_versions, lists.image_pk == i.id)
     claims: tuple[tuple[Any, Any, Any, Any], ...] = (
-        (images, images.c.id, images.c.last_checked_at, is_reading),
-        (images, images.c.id, images.c.last_attempt_at, rows.outcome == images.c.last_outcome),
-        (images, images.c.id, images.c.failing_since, ~is_reading),
-        (
-            listed,
-            member_versions.c.id,
-            member_versions.c.last_confirmed_at,
-            rows.members_outcome == present,
-        ),
+        (images, i.id, i.last_checked_at, is_reading),
+        (images, i.id, i.last_attempt_at, rows.outcome == i.last_outcome),
+        (images, i.id, i.failing_since, ~is_reading),
+        (listed, lists.id, lists.last_confirmed_at, rows.members_outcome == present),
     )
     identity = [raw(images.c[name]) for name in ("account", "region", "image_id")]
     for source, key, claimed, proof in claims:
@@ -331,8 +326,7 @@ async def readings(connection: AsyncConnection, pruned_until: Any) -> AsyncItera
         async for page in pages(connection, query):
             for row in page:
                 yield Finding("image", _named(row), f"no observation is of its {claimed.name}")
-    checked, since = images.c.last_checked_at, images.c.failing_since
-    attempt = images.c.last_attempt_at
+    checked, since, attempt = i.last_checked_at, i.failing_since, i.last_attempt_at
     newer = or_(checked.is_(None), rows.observed_at > checked)
     told = and_(rows.observed_at >= since, rows.observed_at <= attempt)
     untold = or_(since.is_(None), attempt.is_(None), ~told, is_reading)

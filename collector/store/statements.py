@@ -54,18 +54,14 @@ class Statements:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._read = self._compile_read()
-        self._observe = self._update(observation_rows, _OBSERVATION, _ITEM)
-        self._image = self._update(images, _STATE, ("id",))
+        self._observe = database.prepare_update(observation_rows, _OBSERVATION, _ITEM)
+        self._image = database.prepare_update(images, _STATE, ("id",))
         closing = ("closed_run_id", "valid_to", "last_confirmed_at")
-        self._close = self._update(image_versions, closing, ("image_pk",), only_open=True)
+        self._close = self._update_open(image_versions, closing)
         self._open = self._insert(image_versions, (*_VERSION, *_IMAGE))
         self._disk = self._insert_child(disk_attachments, image_versions, _DISK)
-        self._close_members = self._update(
-            member_versions, closing[:2], ("image_pk",), only_open=True
-        )
-        self._confirm_members = self._update(
-            member_versions, closing[2:], ("image_pk",), only_open=True
-        )
+        self._close_members = self._update_open(member_versions, closing[:2])
+        self._confirm_members = self._update_open(member_versions, closing[2:])
         self._open_members = self._insert(
             member_versions,
             ("image_pk", "run_id", "valid_from", "last_confirmed_at", "fingerprint", "payload"),
@@ -137,19 +133,15 @@ class Statements:
         join = images.outerjoin(
             image_versions, (versions.image_pk == images.c.id) & versions.valid_to.is_(None)
         ).outerjoin(member_versions, (members.image_pk == images.c.id) & members.valid_to.is_(None))
-        columns = (images.c.id, *(images.c[name] for name in _STATE))
-        query = select(
-            *self._database.packed(
-                *columns, versions.fingerprint, members.fingerprint.label("members")
-            )
-        ).select_from(join)
+        state = (images.c[name] for name in _STATE)
+        columns = (*state, versions.fingerprint, members.fingerprint.label("members"))
+        query = select(*self._database.packed(images.c.id, *columns)).select_from(join)
         return str(query.compile(dialect=self._database.dialect))
 
-    def _update(
-        self, table: Table, names: Sequence[str], key: Sequence[str], *, only_open: bool = False
-    ) -> Prepared:
-        only = [table.c.valid_to.is_(None)] if only_open else []
-        return self._database.prepare_update(table, names, key, only=only)
+    def _update_open(self, table: Table, names: Sequence[str]) -> Prepared:
+        """An update of what an image has open."""
+        only = [table.c.valid_to.is_(None)]
+        return self._database.prepare_update(table, names, ("image_pk",), only=only)
 
     def _insert(self, table: Table, names: Sequence[str]) -> Prepared:
         statement = insert(table).values({name: bindparam(name) for name in names})

@@ -45,13 +45,8 @@ def _run_coverage() -> Select[tuple[object, ...]]:
     counts = run_lanes.c
     share = as_double(counts.present + counts.not_found).op("/")(as_double(counts.planned))
     return select(
-        counts.run_id,
-        _l.account,
-        _l.region,
-        counts.planned,
-        counts.present,
-        counts.not_found,
-        counts.failed,
+        *(counts.run_id, _l.account, _l.region),
+        *(counts[name] for name in ("planned", "present", "not_found", "failed")),
         case((counts.planned > 0, share), else_=as_double(literal_column("1"))).label("coverage"),
     ).select_from(run_lanes.join(lanes, _l.id == counts.lane_id))
 
@@ -94,9 +89,7 @@ _SELECTS: dict[str, Select[tuple[object, ...]]] = {
     "unread_images": _unread_images(),
 }
 
-CREATE_VIEWS: dict[str, CreateView] = {
-    name: CreateView(query, name) for name, query in _SELECTS.items()
-}
+CREATE_VIEWS = {name: CreateView(query, name) for name, query in _SELECTS.items()}
 """The DDL of each view, in an order in which they can be created."""
 
 _metadata = MetaData()
