@@ -13,12 +13,9 @@ __all__ = ["CLOUD", "DISK", "IMAGE", "INT64", "LOCAL", "Field", "Object", "read_
 INT64 = range(-(2**63), 2**63)
 """What a column of whole numbers holds."""
 
-_ARCHITECTURES = {"x86_64", "i386", "arm64"}
-_PLATFORMS = {"Ubuntu", "CentOS", "Windows Server", "Other Linux", "Other Windows"}
-_SOURCES = {"public", "thirdparty", "private", "shared", "community"}
-_STATUSES = {"pending", "ready", "deleting", "error"}
-_PERMISSIONS = {"all", "specifiedUsers", "ownerOnly"}
-_DISK_TYPES = {"ssd.gp1", "ssd.io1", "hdd.std1", "ssd", "premium-hdd"}
+_PLATFORMS = ("Ubuntu", "CentOS", "Windows Server", "Other Linux", "Other Windows")
+_SOURCES = ("public", "thirdparty", "private", "shared", "community")
+_DISK_TYPES = ("ssd.gp1", "ssd.io1", "hdd.std1", "ssd", "premium-hdd")
 
 
 class Field(NamedTuple):
@@ -26,7 +23,7 @@ class Field(NamedTuple):
 
     Attributes:
         kind: the type of its values; `datetime` is a text in JSON.
-        doc: what stands in the data dictionary.
+        doc: what it means; empty where the documented values say it.
         allowed: the documented values, if it has such.
         documented: whether the field is; another one has its column all the same.
     """
@@ -34,8 +31,13 @@ class Field(NamedTuple):
     column: str
     kind: type[Any]
     doc: str
-    allowed: set[str] | None = None
+    allowed: tuple[str, ...] | None = None
     documented: bool = True
+
+    @property
+    def meaning(self) -> str:
+        """What stands in the data dictionary."""
+        return self.doc or f"{', '.join(self.allowed or ())}."
 
 
 class Object(NamedTuple):
@@ -50,29 +52,25 @@ IMAGE = Object(
         "name": Field("name", str, "Image name."),
         "platform": Field("platform", str, "Operating system platform.", _PLATFORMS),
         "osVersion": Field("os_version", str, "Operating system version."),
-        "architecture": Field("architecture", str, "x86_64, i386, arm64.", _ARCHITECTURES),
+        "architecture": Field("architecture", str, "", ("x86_64", "i386", "arm64")),
         "systemDiskSizeGB": Field("system_disk_size_gb", int, "Declared system disk size (GiB)."),
-        "imageSource": Field(
-            "image_source", str, "public, thirdparty, private, shared, community.", _SOURCES
-        ),
-        "osType": Field("os_type", str, "windows or linux.", {"windows", "linux"}),
-        "status": Field("status", str, "pending, ready, deleting, error.", _STATUSES),
+        "imageSource": Field("image_source", str, "", _SOURCES),
+        "osType": Field("os_type", str, "", ("windows", "linux")),
+        "status": Field("status", str, "", ("pending", "ready", "deleting", "error")),
         "createTime": Field("create_time", datetime, "Creation time, read in the configured zone."),
         "sizeMB": Field("size_mb", int, "Size of the image file (MiB)."),
         "desc": Field("description", str, "Description."),
         "ownerPin": Field("owner_pin", str, "PIN of the owner."),
         "launchPermission": Field(
-            "launch_permission", str, "all, specifiedUsers, ownerOnly.", _PERMISSIONS
+            "launch_permission", str, "", ("all", "specifiedUsers", "ownerOnly")
         ),
         "snapshotId": Field("snapshot_id", str, "Snapshot of the system disk."),
-        "rootDeviceType": Field(
-            "root_device_type", str, "localDisk or cloudDisk.", {"localDisk", "cloudDisk"}
-        ),
+        "rootDeviceType": Field("root_device_type", str, "", ("localDisk", "cloudDisk")),
         "progress": Field("progress", str, "Progress of copying or converting (per cent, text)."),
         "offline": Field("offline", bool, "Taken off line (official and market images)."),
         "uefiSupport": Field("uefi_support", bool, "Boots by UEFI.", documented=False),
         "imported": Field("imported", bool, "Imported by the user."),
-        "bootMode": Field("boot_mode", str, "bios or uefi.", {"bios", "uefi"}),
+        "bootMode": Field("boot_mode", str, "", ("bios", "uefi")),
         "expiredTime": Field(
             "expired_time", datetime, "When it expires; NULL is never or not said."
         ),
@@ -84,14 +82,14 @@ IMAGE = Object(
 DISK = Object(
     {
         "deviceName": Field("device_name", str, "Logical device, such as vdb."),
-        "diskCategory": Field("disk_category", str, "local or cloud.", {"local", "cloud"}),
+        "diskCategory": Field("disk_category", str, "", ("local", "cloud")),
         "autoDelete": Field("auto_delete", bool, "Deleted with its instance."),
     },
     {"cloudDisk", "localDisk", "status"},
 )
 CLOUD = Object(
     {
-        "diskType": Field("disk_type", str, "ssd.gp1, ssd.io1, hdd.std1 …", _DISK_TYPES),
+        "diskType": Field("disk_type", str, "", _DISK_TYPES),
         "diskSizeGB": Field("disk_size_gb", int, "Size (GiB)."),
         "iops": Field("iops", int, "IOPS in effect."),
         "throughput": Field("throughput", int, "Throughput (MiB/s)."),

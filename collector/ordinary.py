@@ -31,7 +31,7 @@ _NOT_NULL = str | int | float | bool | dict[str, Any] | list[Any]
 
 
 def _kind(field: Field) -> Any:
-    return Literal[tuple(sorted(field.allowed))] if field.allowed else _TYPES[field.kind]
+    return Literal[field.allowed] if field.allowed else _TYPES[field.kind]
 
 
 def _strict(known: Object, **others: Any) -> Any:

@@ -42,7 +42,7 @@ def count(name: str, doc: str) -> Column[int]:
 def _api(name: str, field: Field, *objects: str) -> Column[Any]:
     """A column that holds the field `name` of the API."""
     path = ", ".join(f"{of}{name}" for of in objects or ("",))
-    return optional(field.column, _SQL[field.kind], field.doc, api=path)
+    return optional(field.column, _SQL[field.kind], field.meaning, api=path)
 
 
 def _extra(path: str) -> Column[Any]:
