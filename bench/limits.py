@@ -45,7 +45,7 @@ def run() -> tuple[list[Row], dict[str, Any]]:
 def _fixed(limit: int) -> tuple[float, int]:
     """Requests a second in the middle of a run, and the most in any second of it."""
     images, seconds = limit * rates.SECONDS, rates.SECONDS
-    regions = rates.REGIONS[:1]
+    regions = rates.PUBLISHED_REGIONS[:1]
     with rates.simulator(images * 4, 0.02) as url, tempfile.TemporaryDirectory() as name:
         given = {"rate_limit": limit, "account_rate_limit": 0, "adaptive": False}
         clocks = rates.Clocks()

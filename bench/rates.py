@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from collector import config, log
+from collector.ids import PUBLISHED_REGIONS
 from collector.jdcloud.client import Client, Signer
 from collector.jdcloud.protocol import Call, Reply
 from collector.run import Order, collect
@@ -36,7 +37,6 @@ SECONDS = 12
 """How long each limit has work."""
 
 KEYS = {"JDCLOUD_ACCESS_KEY": "simulator", "JDCLOUD_SECRET_KEY": "simulator"}
-REGIONS = ("cn-north-1", "cn-east-1", "cn-east-2", "cn-south-1")
 SIMULATOR = """
 import asyncio, sys
 from tests.support.simulator import SimulatorOptions, running
@@ -151,12 +151,12 @@ def limits() -> None:
     head = ("limit", "regions", "achieved", "share", "sender", "endpoint", "busy ms")
     print(("{:>10}" * len(head)).format(*head))
     for limit in LIMITS:
-        for regions in (REGIONS[:1], REGIONS):
+        for regions in (PUBLISHED_REGIONS[:1], PUBLISHED_REGIONS):
             measure(limit, regions)
 
 
 def measure(limit: int, regions: Sequence[str]) -> None:
-    images = limit * SECONDS * len(REGIONS) // len(regions)
+    images = limit * SECONDS * len(PUBLISHED_REGIONS) // len(regions)
     with simulator(images, 0.02) as url, tempfile.TemporaryDirectory() as name:
         lane, account = (limit, 0) if len(regions) == 1 else (limit, limit)
         rates = {"rate_limit": lane, "account_rate_limit": account, "adaptive": False}
@@ -181,7 +181,7 @@ def unthrottled(fetch: str, images: int) -> None:
     with simulator(images) as url, tempfile.TemporaryDirectory() as name:
         rates = {"rate_limit": 100_000, "account_rate_limit": 0, "fetch": fetch}
         path, clocks = configuration(Path(name), url, **rates), Clocks()
-        ids = ids_of(images, REGIONS)
+        ids = ids_of(images, PUBLISHED_REGIONS)
         for what in ("new", "unchanged"):
             clocks = Clocks()
             began = time.monotonic()
@@ -200,7 +200,7 @@ def kills(images: int, rate: int, times: int) -> None:
     with simulator(images) as url, tempfile.TemporaryDirectory() as name:
         rates = {"rate_limit": rate, "account_rate_limit": rate}
         path = configuration(Path(name), url, **rates)
-        ids, chance, losses = ids_of(images, REGIONS), random.Random(), []
+        ids, chance, losses = ids_of(images, PUBLISHED_REGIONS), random.Random(), []
         entry = "import sys; from collector.cli.main import main; sys.exit(main())"
         words = [sys.executable, "-c", entry, "run", "--quiet", "--config", str(path)]
         words += ["--ids-file", "-"]

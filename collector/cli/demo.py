@@ -98,7 +98,6 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
     from collector.cli import progress  # noqa: PLC0415
     from collector.cli.run import carry_out  # noqa: PLC0415
     from collector.run import Order, exit_code  # noqa: PLC0415
-    from collector.simulator.images import REGIONS  # noqa: PLC0415
     from collector.simulator.server import Simulator, SimulatorOptions, running  # noqa: PLC0415
     from collector.sources import Selection, Sources  # noqa: PLC0415
     from collector.store.engine import Database  # noqa: PLC0415
@@ -106,11 +105,11 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
     url = f"sqlite:///{quote(str(database))}"
     access_key, secret_key = f"demo-{secrets.token_hex(8)}", secrets.token_hex(16)
     options = SimulatorOptions(images=images, access_key=access_key, secret_key=secret_key)
-    click.echo(f"All data is simulated: {images:,} images in {len(REGIONS)} regions.\n")
+    click.echo(f"All data is simulated: {images:,} images in {len(options.regions)} regions.\n")
     async with running(Simulator(options)) as simulator:
         credentials, configuration = keep / "credentials.toml", keep / "collector.toml"
         _write(credentials, f'access_key = "{access_key}"\nsecret_key = "{secret_key}"\n')
-        for region in REGIONS:
+        for region in options.regions:
             lines = "".join(f"{image_id}\n" for image_id in simulator.ids(region))
             _write(keep / f"{region}.txt", lines)
         text = _CONFIGURATION.format(
@@ -118,7 +117,7 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
             endpoint=json.dumps(simulator.url),
             credentials=json.dumps(f"file:{credentials}"),
         )
-        targets = "".join(_TARGET.format(region=region) for region in REGIONS)
+        targets = "".join(_TARGET.format(region=region) for region in options.regions)
         _write(configuration, text + targets)
         settings = config.load(configuration, env={})
         with Sources.of(settings, Selection()) as sources:

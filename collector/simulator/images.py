@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["REGIONS", "SOURCES", "Image", "Inventory", "matches"]
+from collector.ids import PUBLISHED_REGIONS
 
-REGIONS = ("cn-north-1", "cn-east-1", "cn-east-2", "cn-south-1")
+__all__ = ["SOURCES", "Image", "Inventory", "matches"]
+
 SOURCES = ("private", "public", "shared", "thirdparty", "community")
 
 Image = dict[str, Any]
@@ -62,7 +63,7 @@ class Inventory:
         *,
         images: int = 500,
         seed: int = 0,
-        regions: tuple[str, ...] = REGIONS,
+        regions: tuple[str, ...] = PUBLISHED_REGIONS,
         delete: float = 0.0,
         change: float = 0.0,
         epoch: int = 0,

@@ -17,8 +17,9 @@ import msgspec
 from aiohttp import web
 
 from collector.errors import UnavailableError
+from collector.ids import PUBLISHED_REGIONS
 from collector.simulator.faults import ERRORS, JSON, Faults, envelope, inject
-from collector.simulator.images import REGIONS, SOURCES, Inventory, matches
+from collector.simulator.images import SOURCES, Inventory, matches
 from collector.simulator.signatures import Claim, Verifier, read_claim
 from collector.text import os_reason
 
@@ -56,7 +57,7 @@ class SimulatorOptions:
     port: int = 0
     images: int = 500
     seed: int = 0
-    regions: tuple[str, ...] = REGIONS
+    regions: tuple[str, ...] = PUBLISHED_REGIONS
     rate_limit: float = 0.0
     latency: float = 0.0
     faults: str | Faults = ""

@@ -14,13 +14,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from collector.ids import PUBLISHED_REGIONS
 from tests.support.simulator import Simulator, SimulatorOptions, running
 
 __all__ = ["Ended", "Site", "simulated", "until"]
 
 ENTRY = "import sys; from collector.cli.main import main; sys.exit(main())"
 KEYS = {"JDCLOUD_ACCESS_KEY": "simulator", "JDCLOUD_SECRET_KEY": "simulator"}
-REGIONS = ("cn-north-1", "cn-east-1", "cn-east-2", "cn-south-1")
+REGIONS = PUBLISHED_REGIONS
 
 
 class Ended(NamedTuple):

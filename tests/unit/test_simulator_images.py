@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from collector.simulator.images import REGIONS, SOURCES
+from collector.ids import PUBLISHED_REGIONS
+from collector.simulator.images import SOURCES
 from tests.support.simulator import Inventory
 
 
@@ -50,7 +51,7 @@ def test_a_million_images_are_not_materialised() -> None:
     inventory = Inventory(images=1_000_000)
     image_id = inventory._id(999_999)
 
-    assert inventory.image(REGIONS[3], image_id)
+    assert inventory.image(PUBLISHED_REGIONS[3], image_id)
     assert not inventory._bodies
 
 
