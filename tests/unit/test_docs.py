@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from collector.audit.catalogue import load_rules
+from collector.store.evidence import KINDS
 from collector.store.schema import metadata
 from collector.store.views import CREATE_VIEWS, VIEWS
 
@@ -71,6 +72,16 @@ def test_the_diagram_shows_every_foreign_key() -> None:
     text = (ROOT / "docs" / "diagram.md").read_text()
 
     assert text.count("--o{") == len(keys)
+
+
+def test_every_kind_of_evidence_is_named() -> None:
+    """In the meaning of `run_blocks.kind`, and on the page about evidence."""
+    texts = (
+        metadata.tables["run_blocks"].c.kind.doc,
+        (ROOT / "docs/tamper-evidence.md").read_text(),
+    )
+
+    assert [kind for kind in KINDS for text in texts if f"`{kind}`" not in str(text)] == []
 
 
 def test_the_datasette_file_has_every_rule_and_question() -> None:
