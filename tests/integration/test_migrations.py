@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import create_engine, inspect, make_url, text
+from sqlalchemy import MetaData, create_engine, inspect, make_url, text
 
+from collector.documented import CLOUD, DISK, IMAGE, LOCAL
 from collector.errors import SchemaError
 from collector.store import migrate
 from collector.store.engine import Database
 from collector.store.verify import verify
 from collector.store.views import VIEWS
 from tests.conftest import KINDS, server
+from tests.support.dump import EVERYTHING
 
 DUMPS = Path(__file__).parents[1] / "data" / "schema"
 FILLED = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DUMPS.glob("*.sql"))}
@@ -95,16 +97,50 @@ def test_every_revision_has_its_rows() -> None:
     assert {path.name[:4] for path in revisions} == FILLED.keys()
 
 
+def test_the_rows_to_keep_have_every_field() -> None:
+    """What `tests/support/dump.py` writes for a new revision has each field with a column."""
+    disks = [EVERYTHING["systemDisk"], *EVERYTHING["dataDisks"]]
+    places = {
+        "image": (IMAGE, [EVERYTHING]),
+        "disk": (DISK, disks),
+        "cloudDisk": (CLOUD, [disk.get("cloudDisk", {}) for disk in disks]),
+        "localDisk": (LOCAL, [disk.get("localDisk", {}) for disk in disks]),
+    }
+    missing = {
+        place: known.fields.keys() - {name for one in objects for name in one}
+        for place, (known, objects) in places.items()
+    }
+
+    assert not any(missing.values()), f"EVERYTHING in tests/support/dump.py lacks {missing}"
+
+
+async def fill(database: Database, revision: str) -> None:
+    """Migrate an empty database to a revision, and write the rows that it has."""
+    await migrate.upgrade(database, revision)
+    with closing(sqlite3.connect(":memory:")) as dump:
+        dump.executescript(FILLED[revision])
+        with create_engine("sqlite://", creator=lambda: dump).connect() as old:
+            tables = MetaData()
+            tables.reflect(old)
+            rows = {t.name: old.execute(t.select()).mappings().all() for t in tables.sorted_tables}
+        async with database.write() as connection:
+            there = MetaData()
+            await connection.run_sync(there.reflect)
+            for table in reversed(there.sorted_tables):
+                await connection.execute(table.delete())
+            for table in there.sorted_tables:
+                if found := rows[table.name]:
+                    await connection.execute(table.insert(), [dict(row) for row in found])
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("revision", FILLED)
 async def test_what_an_older_program_wrote_verifies_after_the_upgrade(
-    revision: str, tmp_path: Path
+    revision: str, kind: str, new_database: Callable[..., str]
 ) -> None:
     """A revision, or a change to how images are normalized, derives the stored versions again."""
-    path = tmp_path / "old.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(FILLED[revision])
-
-    async with Database(f"sqlite:///{path}") as database:
+    async with Database(new_database(kind, migrated=False)) as database:
+        await fill(database, revision)
         await migrate.upgrade(database)
         assert await migrate.drift(database) == []
         assert [finding async for finding in verify(database, {})] == []

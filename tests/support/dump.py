@@ -33,7 +33,7 @@ EVERYTHING = image(
     sizeMB="2494",
     unknown={"a": "é"},
     dataDisks=[
-        disk("vdb", iops=100, throughput=5, diskId="vol-1", encrypt=True, az="a"),
+        disk("vdb", iops=100, throughput=5, snapshotId="s-1", diskId="vol-1", encrypt=True, az="a"),
         {"diskCategory": "local", "deviceName": "vdc", "localDisk": LOCAL, "unknown": [1]},
     ],
 )
