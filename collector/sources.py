@@ -123,9 +123,10 @@ class IdsFile:
             yield LaneKey(self.account, region), chunk
 
 
-def plan_digest(parts: Sequence[object]) -> str:
-    """SHA-256 of what tells one plan from others."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+def plan_digest(api: Api, parts: Sequence[object]) -> str:
+    """SHA-256 of what tells one plan from others: its targets, and what is asked, never rates."""
+    told = [["members", api.members], ["time_zone", api.time_zone], *parts]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 @dataclass(slots=True)
@@ -155,14 +156,13 @@ class Sources:
             yield from file.ids(self.regions)
 
     def digest(self, api: Api) -> str:
-        """SHA-256 of what is planned: targets and options, never rates."""
+        """SHA-256 of what is planned."""
         files = sorted((f.account, f.region or "", f.digest) for f in self.files)
-        parts: list[object] = [["members", api.members], ["time_zone", api.time_zone]]
-        parts.append(["regions", *sorted(set(self.regions))])
+        parts: list[object] = [["regions", *sorted(set(self.regions))]]
         parts += [["images", str(key), *sorted(set(i))] for key, i in sorted(self.images.items())]
         parts += [["file", *file] for file in files]
         parts += [["discover", str(key), *sorted(s)] for key, s in sorted(self.discover.items())]
-        return plan_digest(parts)
+        return plan_digest(api, parts)
 
     @classmethod
     @contextmanager

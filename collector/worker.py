@@ -195,7 +195,7 @@ class _QueueRun:
 
     async def go(self, keys: Sequence[LaneKey]) -> None:
         worker, session, name = self._worker, self._session, self._account.name
-        wanted = plan_digest(["queue", name, ["members", session.settings.api.members]])
+        wanted = plan_digest(session.settings.api, ["queue", name])
         async with session.opening:
             self._plan = await session.open_run("queue", wanted, keys, whole=False, account=name)
         run_id = self._plan.run_id

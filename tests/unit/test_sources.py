@@ -16,8 +16,8 @@ from collector import config
 from collector.errors import CollectorError, ConfigurationError, UnavailableError, UsageError
 from collector.jdcloud.protocol import Call
 from collector.models import LaneKey
-from collector.settings import Settings, Source
-from collector.sources import CHUNK, ListingError, Selection, Sources, list_ids
+from collector.settings import Api, Settings, Source
+from collector.sources import CHUNK, ListingError, Selection, Sources, list_ids, plan_digest
 from collector.store.writes import Tally
 from tests.support.endpoint import Endpoint, error, found, serving
 from tests.support.virtual_time import run_virtual
@@ -244,6 +244,22 @@ def test_long_files_are_handed_on_in_pieces(configured: Settings) -> None:
         sizes = [len(ids) for _, ids in sources.ids()]
     assert max(sizes) <= CHUNK
     assert sum(sizes) == count
+
+
+HOW = {
+    *("endpoint", "rate_limit", "account_rate_limit", "signature", "security_token_encoding"),
+    *("concurrency", "timeout", "max_attempts", "fetch", "adaptive", "max_response_bytes"),
+    "deadline",
+}
+"""Keys of `[api]` that change how is asked, not what: a run is resumed under others."""
+
+
+@pytest.mark.parametrize("key", Api.model_fields)
+def test_what_is_asked_makes_another_plan(key: str) -> None:
+    """A switch is part of `plan_digest`, or stands in `HOW`."""
+    other = Api().model_copy(update={key: "other"})
+
+    assert (plan_digest(other, []) == plan_digest(Api(), [])) == (key in HOW)
 
 
 def test_the_digest_is_of_what_is_planned(tmp_path: Path) -> None:
