@@ -5,8 +5,10 @@ Documented is what the describeImage page or the official SDK's models name.
 
 import re
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from zoneinfo import ZoneInfo
+
+from collector.models import Source
 
 __all__ = ["CLOUD", "DISK", "IMAGE", "INT64", "LOCAL", "Field", "Object", "read_time"]
 
@@ -14,7 +16,6 @@ INT64 = range(-(2**63), 2**63)
 """What a column of whole numbers holds."""
 
 _PLATFORMS = ("Ubuntu", "CentOS", "Windows Server", "Other Linux", "Other Windows")
-_SOURCES = ("public", "thirdparty", "private", "shared", "community")
 _DISK_TYPES = ("ssd.gp1", "ssd.io1", "hdd.std1", "ssd", "premium-hdd")
 
 
@@ -54,7 +55,7 @@ IMAGE = Object(
         "osVersion": Field("os_version", str, "Operating system version."),
         "architecture": Field("architecture", str, "", ("x86_64", "i386", "arm64")),
         "systemDiskSizeGB": Field("system_disk_size_gb", int, "Declared system disk size (GiB)."),
-        "imageSource": Field("image_source", str, "", _SOURCES),
+        "imageSource": Field("image_source", str, "", get_args(Source)),
         "osType": Field("os_type", str, "", ("windows", "linux")),
         "status": Field("status", str, "", ("pending", "ready", "deleting", "error")),
         "createTime": Field("create_time", datetime, "Creation time, read in the configured zone."),

@@ -7,13 +7,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 from msgspec import Struct
 from typing_extensions import override
 
-__all__ = ["ColumnValue", "Drift", "Item", "LaneKey", "Members", "Normalized", "Outcome", "Result"]
+__all__ = [
+    "ColumnValue",
+    "Drift",
+    "Item",
+    "LaneKey",
+    "Members",
+    "Normalized",
+    "Outcome",
+    "Result",
+    "Source",
+]
 
 ColumnValue = str | int | bool | datetime | None
+
+Source = Literal["private", "shared", "public", "thirdparty", "community"]
+"""What the API calls imageSource."""
 
 
 class Outcome(StrEnum):

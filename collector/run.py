@@ -12,10 +12,10 @@ from collector.errors import Exit, UnavailableError
 from collector.jdcloud.credentials import Credentials
 from collector.lanes import Account, unheard
 from collector.metrics import Metrics
-from collector.models import LaneKey, Outcome
+from collector.models import LaneKey, Outcome, Source
 from collector.queue.letters import Depth
 from collector.session import Session, open_session
-from collector.settings import Settings, Source
+from collector.settings import Settings
 from collector.sources import ListingError, Sources, list_ids
 from collector.store import ledger, migrate, plan
 from collector.store.engine import Database

@@ -34,6 +34,7 @@ from collector.ids import (
     id_problem,
     region_problem,
 )
+from collector.models import Source
 from collector.text import passwords_of, redacted_url, shown
 
 __all__ = [
@@ -41,7 +42,6 @@ __all__ = [
     "Api",
     "ProblemError",
     "Settings",
-    "Source",
     "Table",
     "Target",
     "check_database",
@@ -62,9 +62,6 @@ _DATABASE: Final = (
 )
 _DURATION_ALLOWED: Final = 'a number and s, m, h, d or w, as "30m"; "0" or "" for none'
 _QUEUE: Final = '"database", amqp://… or amqps://…'
-
-Source = Literal["private", "shared", "public", "thirdparty", "community"]
-"""What describeImages calls imageSource."""
 
 
 class ProblemError(ValueError):

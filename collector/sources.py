@@ -20,8 +20,8 @@ from collector.errors import CollectorError, ConfigurationError, UnavailableErro
 from collector.ids import PUBLISHED_REGIONS, id_problem, parse_reference, read_ids, region_problem
 from collector.jdcloud.protocol import list_images
 from collector.lanes import AbandonedError, Account, Lane
-from collector.models import LaneKey, Outcome
-from collector.settings import Api, Settings, Source
+from collector.models import LaneKey, Outcome, Source
+from collector.settings import Api, Settings
 from collector.store.writes import Tally
 from collector.text import os_reason
 

@@ -13,9 +13,9 @@ from collector.cli import runtime
 from collector.cli.options import config_option, json_option, opened, settings_of
 from collector.errors import Exit
 from collector.lanes import unheard
-from collector.models import LaneKey, Outcome
+from collector.models import LaneKey, Outcome, Source
 from collector.session import load_credentials, open_session
-from collector.settings import Settings, Source
+from collector.settings import Settings
 from collector.sources import ListingError, Selection, Sources, list_ids
 from collector.store.engine import Database
 from collector.store.writes import Tally

@@ -12,10 +12,11 @@ from collector.cli import progress, runtime
 from collector.cli.dry_run import show_plan
 from collector.cli.options import Number, config_option, json_option, opened, settings_of
 from collector.metrics import Metrics
+from collector.models import Source
 from collector.queue.letters import depths
 from collector.run import Collected, Order, collect, exit_code, refresh
 from collector.session import load_credentials
-from collector.settings import Settings, Source
+from collector.settings import Settings
 from collector.sources import Selection, Sources
 from collector.store.engine import Database
 from collector.text import os_reason, printable

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from collector import config
 from collector.errors import CollectorError, ConfigurationError, UnavailableError, UsageError
 from collector.jdcloud.protocol import Call
-from collector.models import LaneKey
-from collector.settings import Api, Settings, Source
+from collector.models import LaneKey, Source
+from collector.settings import Api, Settings
 from collector.sources import CHUNK, ListingError, Selection, Sources, list_ids, plan_digest
 from collector.store.writes import Tally
 from tests.support.endpoint import Endpoint, error, found, serving
