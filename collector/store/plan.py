@@ -1,6 +1,6 @@
 """The durable plan: a row an item before the first call; a run from opening to finish."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -136,22 +136,14 @@ class Plan:
 
     async def resume(self) -> None:
         """Take up an unfinished run again; what was never attempted has not failed yet."""
-        rows = observation_rows.c
-        waiting = (
-            sa.select(sa.func.count())
-            .select_from(observation_rows)
-            .where(rows.run_id == self.run_id, rows.outcome == _NOT_ATTEMPTED)
-        )
-        by_lane = waiting.where(rows.lane_id == run_lanes.c.lane_id).correlate(run_lanes)
+        waiting = observation_rows.c.outcome == _NOT_ATTEMPTED
         async with self._database.write() as connection:
             await self._leases.confirm(connection, self._leases.held)
             await _count_failed(connection, self.run_id)
-            failed = run_lanes.c.failed - by_lane.scalar_subquery()
-            of_run = sa.update(run_lanes).where(run_lanes.c.run_id == self.run_id)
-            await connection.execute(of_run.values(failed=failed))
+            for table, change, number in _counted(self.run_id, waiting):
+                await connection.execute(change.values(failed=table.c.failed - number))
             values = {"status": "running", "finished_at": None}
-            failed = runs.c.failed - waiting.scalar_subquery()
-            await connection.execute(self._run().values(failed=failed, **values))
+            await connection.execute(self._run().values(values))
 
     async def listing_failed(self) -> None:
         """Count a discover listing that could not be read whole."""
@@ -381,18 +373,22 @@ async def finish(
     return status
 
 
-async def _count_planned(connection: AsyncConnection, run_id: int) -> None:
+def _counted(run_id: int, *such: Any) -> Iterator[tuple[sa.Table, sa.Update, Any]]:
+    """A run's row and those of its lanes: the table, an update, and the number of such items."""
     items = sa.select(sa.func.count()).select_from(observation_rows)
-    items = items.where(observation_rows.c.run_id == run_id)
+    items = items.where(observation_rows.c.run_id == run_id, *such)
     of_lane = items.where(observation_rows.c.lane_id == run_lanes.c.lane_id).correlate(run_lanes)
-    for table, key, planned in (
-        (runs, runs.c.id, items.scalar_subquery()),
-        (run_lanes, run_lanes.c.run_id, of_lane.scalar_subquery()),
-    ):
-        await connection.execute(sa.update(table).where(key == run_id).values(planned=planned))
+    yield runs, sa.update(runs).where(runs.c.id == run_id), items.scalar_subquery()
+    of_run = sa.update(run_lanes).where(run_lanes.c.run_id == run_id)
+    yield run_lanes, of_run, of_lane.scalar_subquery()
+
+
+async def _count_planned(connection: AsyncConnection, run_id: int) -> None:
+    for _, change, planned in _counted(run_id):
+        await connection.execute(change.values(planned=planned))
 
 
 async def _count_failed(connection: AsyncConnection, run_id: int) -> None:
-    for table, key in ((runs, runs.c.id), (run_lanes, run_lanes.c.run_id)):
+    for table, change, _ in _counted(run_id):
         failed = table.c.planned - table.c.present - table.c.not_found
-        await connection.execute(sa.update(table).where(key == run_id).values(failed=failed))
+        await connection.execute(change.values(failed=failed))
