@@ -38,8 +38,9 @@ migrations: $(READY)  ## no drift between the models and the revisions
 	COLLECTOR_DATABASE__URL=sqlite:///build/migrations/check.db $(BIN)/collector db upgrade
 	COLLECTOR_DATABASE__URL=sqlite:///build/migrations/check.db $(BIN)/collector db status
 
-docs: $(READY)  ## generate the data dictionary, the diagram, the rules page, the Datasette file
+docs: $(READY)  ## generate the data dictionary, the diagram, the pages of rules and faults, the Datasette file
 	$(BIN)/python docs/build.py
+	$(BIN)/python -m tests.faults.cells > docs/faults.md
 
 bench: $(READY)  ## throughput, rate, memory, against named peers in the same run
 	$(BIN)/python -m bench

@@ -1,7 +1,7 @@
 """The fault matrix as data: what the program must make of each fault at each stage of its work.
 
-The tests take their parameters from here, and `docs/faults.md` is made of it (`python -m
-tests.faults.cells > docs/faults.md`); a test compares the two.
+The tests take their parameters from here, and `make docs` makes `docs/faults.md` of it; a test
+compares the two.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

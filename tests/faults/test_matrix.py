@@ -10,8 +10,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_document_is_the_matrix():
-    """`python -m tests.faults.cells > docs/faults.md` after every change."""
-    assert (ROOT / "docs" / "faults.md").read_text(encoding="utf-8") == cells.document()
+    """After a change of the matrix: `make docs`."""
+    page = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+
+    assert page == cells.document(), "run `make docs`"
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_every_revision_has_its_rows() -> None:
     """A revision comes with what a program at it wrote."""
     revisions = Path(__file__).parents[2].joinpath("migrations", "versions").glob("[0-9]*.py")
 
-    assert {path.name[:4] for path in revisions} == FILLED.keys()
+    assert {path.name[:4] for path in revisions} == FILLED.keys(), "see migrations/README.md"
 
 
 def test_the_rows_to_keep_have_every_field() -> None:

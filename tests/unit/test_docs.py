@@ -31,7 +31,7 @@ BUILD = _load()
 @pytest.mark.parametrize("path", [str(p.relative_to(ROOT)) for p in BUILD.documents()])
 def test_generated_files_are_current(path: str) -> None:
     """After a change of a model, view, rule or question: `make docs`."""
-    assert (ROOT / path).read_text() == BUILD.documents()[ROOT / path]
+    assert (ROOT / path).read_text() == BUILD.documents()[ROOT / path], "run `make docs`"
 
 
 def test_every_table_column_has_a_meaning() -> None:
