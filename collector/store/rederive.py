@@ -247,7 +247,8 @@ async def history(connection: AsyncConnection, pruned: Collection[int]) -> Async
 
 def _image(rows: Sequence[Any], pruned: Collection[int]) -> Iterator[Finding]:
     image, state = rows[0], tuple(rows[0][1 : 1 + len(_STATE)])
-    checked, since, attempt, outcome = rows[0][1 + len(_STATE) - 2 : 3 + len(_STATE)]
+    checked, since = image.last_checked_at, image.failing_since
+    attempt, outcome = image.last_attempt_at, image.last_outcome
     found = [row for row in rows if row.version is not None]
     for row, after in zip(found, [*found[1:], None], strict=False):
         for what in _version(row, after, pruned):
