@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from collector.cli.main import COMMANDS
+from collector.models import Outcome
 
 ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "README.zh-CN.md")
@@ -25,6 +26,14 @@ def test_both_languages_show_the_same_commands() -> None:
 
     assert english == chinese
     assert commands("README.md") == commands("README.zh-CN.md")
+
+
+@pytest.mark.parametrize("name", [*READMES, "docs/architecture.md"])
+def test_every_outcome_is_named(name: str) -> None:
+    """A list of outcomes has them all."""
+    text = (ROOT / name).read_text()
+
+    assert [outcome.value for outcome in Outcome if outcome.value not in text] == []
 
 
 @pytest.mark.parametrize("name", READMES)
