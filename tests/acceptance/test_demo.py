@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from collector.ids import PUBLISHED_REGIONS
 from tests.support.forked import forker
 
 
@@ -15,7 +16,7 @@ def test_the_demo_says_that_it_is_simulated_and_how_to_go_on(tmp_path: Path) -> 
     again = forker().run(tmp_path, "demo", "--keep", "demo")
 
     assert done.code == 0, done.err
-    assert lines[0] == "All data is simulated: 40 images in 4 regions."
+    assert lines[0] == f"All data is simulated: 40 images in {len(PUBLISHED_REGIONS)} regions."
     assert "Run 1: complete" in done.out
     assert "Which private images have an unencrypted disk?" in lines
     assert f"{tmp_path}/demo/collector.db" in lines[-3]
