@@ -268,9 +268,9 @@ class Database:
                 "isolation_level": None,
                 "cached_statements": _STATEMENTS,
             }
-            if self.read_only:
-                query = {"mode": "ro", "uri": "true"}
-                url = url.set(database=f"file:{quote(url.database or '')}").set(query=query)
+            # One that is removed meanwhile is not made anew, and empty: `create_file` does that.
+            query = {"mode": "ro" if self.read_only else "rw", "uri": "true"}
+            url = url.set(database=f"file:{quote(url.database or '')}").set(query=query)
         elif self.kind == "postgresql":
             options["paramstyle"] = "format"
             options["connect_args"] = {
