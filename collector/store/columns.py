@@ -46,7 +46,7 @@ def _api(name: str, field: Field, *objects: str) -> Column[Any]:
 
 
 def _extra(path: str) -> Column[Any]:
-    doc = "Canonical JSON of the fields that have no column; NULL when there are none."
+    doc = "Canonical JSON of the fields that no column holds; NULL when there are none."
     return optional("extra", LONG_TEXT, doc, api=path)
 
 
