@@ -69,7 +69,7 @@ def when(text: str) -> datetime:
     """A point in time: ISO 8601, in UTC when it names no zone, or how long ago (`36h`, `7d`)."""
     try:
         try:
-            time = datetime.fromisoformat(text)
+            time = datetime.fromisoformat(text.removesuffix(" UTC"))  # as times are told
         except ValueError:
             time = datetime.now(UTC) - _length(text)
         time = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)

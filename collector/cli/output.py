@@ -30,8 +30,8 @@ _SIGNS: Final = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("
 
 
 def moment(time: datetime | None) -> str:
-    """A time for a person, to the second."""
-    return "never" if time is None else f"{time:%Y-%m-%d %H:%M:%S} UTC"
+    """A time for a person, in full: handed back with `--at`, a second cut short asks of before."""
+    return "never" if time is None else f"{time.replace(tzinfo=None)} UTC"
 
 
 def value(found: Any) -> str:

@@ -110,11 +110,23 @@ def test_show_at_says_what_is_known(database, image_id, at, knowledge, code):
     assert (found["images"][0]["version"] is None) == bool(code)
 
 
+def test_a_time_that_is_told_can_be_handed_back(database):
+    """The time of a change, as it is printed, shows what was changed, not what was before."""
+    out = run(database, "changes", "--since", "2026-01-01", "--until", "2026-01-02")[1]
+    told = next(line for line in out.splitlines() if "appeared main cn-north-1/img-b" in line)
+    at = told.partition(" appeared")[0]
+
+    code, out, _ = run(database, "show", "cn-north-1/img-b", "--at", at)
+    assert (code, f"confirmed as of {at}\n" in out) == (0, True)
+    assert f"version from         {at} (run 1)" in out
+
+
 def test_show_tells_no_failure_before_it_began(database):
     """As of a time before the first failed attempt nothing was unread."""
     words = ("show", "cn-north-1/img-u", "--at")
+    out = run(database, *words, "2026-01-02")[1]
 
-    assert "unread since 2026-01-01 01:00:00 UTC: denied" in run(database, *words, "2026-01-02")[1]
+    assert "unread since 2026-01-01 01:00:00.003000 UTC: denied" in out
     assert "unread" not in run(database, *words, "2025-12-31")[1]
 
 
