@@ -70,7 +70,9 @@ _SELECTS: dict[str, Select[tuple[object, ...]]] = {
     .where(_v.valid_to.is_(None)),
     "current_disks": select(*_IDENTITY, *_DISK).select_from(_disks).where(_v.valid_to.is_(None)),
     "current_members": select(
-        *_IDENTITY, image_members.c.position, image_members.c.pin, image_members.c.login_name
+        *_IDENTITY,
+        *(image_members.c.position, image_members.c.pin, image_members.c.login_name),
+        member_versions.c.last_confirmed_at,
     )
     .select_from(_members)
     .where(member_versions.c.valid_to.is_(None)),

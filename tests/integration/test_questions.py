@@ -1,7 +1,7 @@
 """The SQL of the documentation: it runs unchanged on every database, and answers."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 NORTH, EAST = LaneKey("default", "cn-north-1"), LaneKey("default", "cn-east-2")
 OTHER = LaneKey("other", "cn-north-1")
 BEFORE, DURING, AFTER = (datetime(2026, m, 1, 12, tzinfo=UTC) for m in (6, 7, 8))
+HOUR = timedelta(hours=1)
 ONE = "img-m5s0000029"
 
 
@@ -71,7 +72,10 @@ async def fill(url):
             },
             at=DURING,
         )
-        await made.run({NORTH: {"img-back": image("img-back"), ONE: Outcome.TIMEOUT}}, at=AFTER)
+        last = {"img-back": image("img-back"), ONE: Outcome.TIMEOUT}
+        await made.run({NORTH: last}, at=AFTER, scope="narrowed")
+        await made.run({NORTH: {ONE: Outcome.DENIED}}, at=AFTER + HOUR, scope="narrowed")
+        await made.run({NORTH: {ONE: changed}}, at=AFTER + 2 * HOUR, scope="narrowed")
 
 
 async def answers(url):
@@ -95,7 +99,7 @@ def _text(value):
 def test_there_are_twenty_questions_in_order():
     """Each question has its number, and exactly one query."""
     assert [heading.split(". ")[0] for heading in QUESTIONS] == [str(n + 1) for n in range(20)]
-    assert len(QUERIES) == 25
+    assert len(QUERIES) == 26
 
 
 async def test_every_query_of_the_documentation_has_an_answer(database_url):
@@ -144,6 +148,27 @@ async def test_the_inventory_of_a_time_is_found_by_an_index(sqlite_url):
                 ["vanished", "default", "img-gone"],
                 ["vanished", "default", "img-back"],
                 ["appeared", "default", "img-new"],
+            ],
+        ),
+        (
+            "What could not be read in a period",
+            [
+                ["img-never", "None", "2026-06-01 12:00:00.007000", "None", "1"],
+                [
+                    ONE,
+                    "2026-07-01 12:00:00.001000",
+                    "2026-08-01 12:00:00.001000",
+                    "2026-08-01 14:00:00.001000",
+                    "2",
+                ],
+            ],
+        ),
+        (
+            "17. How complete was the last run of each region?",
+            [
+                ["1", "default", "cn-east-2", "1", "1"],
+                ["2", "default", "cn-north-1", "2", "2"],
+                ["1", "cn-north-1", "1", "1"],
             ],
         ),
         ("7. Which private images may everybody use?", [["default", ONE], ["default", "img-open"]]),
