@@ -88,9 +88,14 @@ CASES = {
         second=images(shared("bad", "friend", "x"), shared("good", "friend", "o'brien")),
     ),
     "sharing_unknown": Case(
-        {"bad": ("shared with accounts that were not read", 2)},
-        second=images(
+        {
+            "bad": ("shared with accounts that were not read", 2),
+            "old": ("shared with accounts that were not read", 1),
+        },
+        images(shared("old", "x")),
+        images(
             plain("bad", launchPermission="specifiedUsers"),
+            plain("old", launchPermission="specifiedUsers"),
             shared("known", "x"),
             plain("owner"),
         ),
