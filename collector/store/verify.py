@@ -11,7 +11,7 @@ from zlib import crc32
 
 import msgspec
 from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.models import Outcome
@@ -92,7 +92,8 @@ async def examine(
             async for finding in step():
                 yield finding
         except DBAPIError as error:
-            if database.kind != "sqlite":
+            # Of a server, only what it holds and Python does not, as a time that is 'infinity'.
+            if database.kind != "sqlite" and not isinstance(error, DataError):
                 raise
             yield Finding("unreadable", name, str(error.orig))
 

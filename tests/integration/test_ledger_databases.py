@@ -65,6 +65,25 @@ async def test_forgeries(database_url: str, statement: str, kind: str, where: st
     assert any(f.kind == kind and where in f.where for f in found), found
 
 
+@pytest.mark.parametrize("time", ["infinity", "0044-03-15 12:00:00 BC"])
+async def test_times_that_the_driver_cannot_read(
+    new_database: Callable[..., str], time: str
+) -> None:
+    """What PostgreSQL holds and Python does not is named; the rest is verified all the same."""
+    url = new_database("postgresql")
+    async with Database(url) as database:
+        await history(database)
+        async with database.write() as connection:
+            forged = f"UPDATE images SET last_seen_at = '{time}' WHERE image_id = 'img-7'"
+            await connection.execute(text(forged))
+            await connection.execute(text("UPDATE runs SET requests = 7 WHERE id = 2"))
+            await connection.execute(text("DELETE FROM disk_attachments WHERE role = 'data'"))
+
+    found = {finding.kind: finding.what for finding in await findings(url)}
+    assert {"run", "disk", "unreadable"} <= found.keys()
+    assert time[-2:] in found["unreadable"]
+
+
 async def test_retention(database_url: str) -> None:
     """Pruned runs stay proven on every database."""
     async with Database(database_url) as database:
