@@ -44,11 +44,11 @@ async def test_a_read_only_server(new_database: Callable[..., str]) -> None:
     assert "read-only transaction" in await refusal(url)
 
 
-async def test_a_file_that_was_removed_is_not_made_anew(sqlite_url: str) -> None:
+def test_a_file_that_was_removed_is_not_made_anew(sqlite_url: str) -> None:
     """A new connection to it fails: an empty database in its place would say "no such table"."""
     path = Path(make_url(sqlite_url).database or "")
     path.unlink()
-    assert "unable to open" in await refusal(sqlite_url)
+    assert "unable to open" in asyncio.run(refusal(sqlite_url))
     assert not path.exists()
 
 
