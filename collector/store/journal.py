@@ -7,10 +7,11 @@ from typing import Any, Final
 __all__ = ["REASONS", "enter_wal", "leave_wal"]
 
 REASONS: Final = {
+    "SQLITE_BUSY": "it is locked: another program writes, or began to read before this one",
     "SQLITE_IOERR_GETTEMPPATH": "no directory for temporary files; name one by TMPDIR",
     "SQLITE_IOERR_SHMMAP": "its file system shares no memory; it must be a local disk's",
 }
-"""What SQLite itself calls a disk I/O error, by its name of it."""
+"""What SQLite itself tells in words that mislead or say too little, by its name of it."""
 
 _SWITCHES: Final = 5
 """How often the switch is tried, when others use the file each time."""

@@ -167,6 +167,20 @@ async def test_a_server_that_says_no_more(
             assert working.cancelled()
 
 
+async def test_who_reads_a_closed_file_keeps_writers_out(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its journal cannot be switched: as long as an export takes, nobody begins to write."""
+    async with Database(sqlite_url):
+        pass
+    monkeypatch.setattr(engine, "_WAIT_S", 0.1)
+    async with Database(sqlite_url, read_only=True) as reader, reader.read() as connection:
+        await connection.execute(text("SELECT count(*) FROM images"))
+        told = await refusal(sqlite_url)
+
+    assert "is locked: another program writes, or began to read before this one" in told
+
+
 async def test_a_locked_file_and_who_is_told_twice_to_end(sqlite_url: str) -> None:
     """The end of the process, which tells everything that is left, waits for nothing after it."""
     begun = asyncio.Event()
