@@ -137,6 +137,16 @@ async def test_the_inventory_of_a_time_is_found_by_an_index(sqlite_url):
             assert any(index.startswith("ix_image_versions_") for index in indexes), name
 
 
+async def test_the_evidence_of_an_image_is_looked_up_run_by_run(sqlite_url):
+    """Years of other images' observations are not read."""
+    (sql,) = (sql for name, sql in QUESTIONS.items() if name.startswith("19."))
+    async with Database(sqlite_url, read_only=True) as database, database.read() as connection:
+        rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")
+        told = [row[-1] for row in rows]
+    by_key = "SEARCH observation_rows USING PRIMARY KEY (run_id=? AND lane_id=? AND image_pk=?)"
+    assert by_key in told
+
+
 @pytest.mark.parametrize(
     ("heading", "expected"),
     [
