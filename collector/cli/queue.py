@@ -153,7 +153,7 @@ async def retry(
         raise UsageError(f"--account: no account {account!r}")
     async with opened(settings.database.url) as database:
         found = await letters.retry(database, ids or None, account)
-    names = {*found, *(name.rpartition("/")[2] for name in found)}
+    names = {*found, *(name.rpartition("/")[2] for name in found)} if ids else set()
     unknown = [one for one in ids if one not in names]
     told = f"{counted(len(found), 'dead letter')} retried"
     click.echo(json.dumps({"retried": len(found), "unknown": unknown}) if as_json else told)

@@ -14,7 +14,7 @@ from collector.store.stream import pages
 __all__ = ["INVALID", "Depth", "dead_letters", "depths", "retry"]
 
 CHUNK: Final = 1_000
-"""Dead letters that are retried with one statement."""
+"""Dead letters that are retried in one transaction: nobody who works waits for all of them."""
 
 INVALID: Final = "invalid_message"
 """Stands as the outcome of a broker's message that is no image id."""
@@ -97,17 +97,22 @@ async def retry(database: Database, ids: Collection[str] | None, account: str | 
     wanted = set(ids or ())
     if ids is not None:
         query = query.where(_q.image_id.in_({one.rpartition("/")[2] for one in wanted}))
-    async with database.write() as connection:
-        rows = [
-            (row.id, f"{row.region}/{row.image_id}")
-            for row in (await connection.execute(query)).all()
-            if ids is None or {row.image_id, f"{row.region}/{row.image_id}"} & wanted
-        ]
-        values = {"dead_at": None, "deliveries": 0, "ready_at": database.now()}
-        for start in range(0, len(rows), CHUNK):
-            some = _q.id.in_([key for key, _ in rows[start : start + CHUNK]])
+    values = {"dead_at": None, "deliveries": 0, "ready_at": database.now()}
+    query, last, names = query.order_by(_q.id).limit(CHUNK), 0, list[str]()
+    while True:
+        async with database.write() as connection:
+            page = (await connection.execute(query.where(_q.id > last))).all()
+            rows = [
+                (row.id, f"{row.region}/{row.image_id}")
+                for row in page
+                if ids is None or {row.image_id, f"{row.region}/{row.image_id}"} & wanted
+            ]
+            some = _q.id.in_([key for key, _ in rows])
             await connection.execute(update(queue_items).where(some).values(values))
-    return [name for _, name in rows]
+        names += [name for _, name in rows]
+        if len(page) < CHUNK:
+            return names
+        last = page[-1].id
 
 
 async def dead_letters(database: Database) -> AsyncIterator[Mapping[str, Any]]:

@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import event, func, select, text, update
 
 from collector.errors import LeaseLostError
 from collector.models import LaneKey, Outcome, Result
 from collector.normalize import normalize
+from collector.queue import letters
 from collector.queue.database import RETRY_S, DatabaseQueue
 from collector.queue.letters import dead_letters, depths, retry
 from collector.store.engine import Database, is_deadlock
@@ -139,15 +140,35 @@ async def test_failure_waits_longer_each_time_then_dies(database_url):
                 assert await w.queue.due("default") == []
             await now_due(w.database)
 
-        letters = [letter async for letter in dead_letters(w.database)]
-        assert [(one["image_id"], one["deliveries"], one["last_outcome"]) for one in letters] == [
+        dead = [letter async for letter in dead_letters(w.database)]
+        assert [(one["image_id"], one["deliveries"], one["last_outcome"]) for one in dead] == [
             ("img-a", 3, "server_error")
         ]
-        assert letters[0]["last_error"] == "why"
+        assert dead[0]["last_error"] == "why"
         assert await w.queue.due("default") == []
 
         assert await retry(w.database, ["cn-north-1/img-a"], None) == ["cn-north-1/img-a"]
         assert await w.queue.due("default") == [KEY]
+
+
+async def test_dead_letters_are_retried_a_part_at_a_time(database_url, monkeypatch):
+    """Half a million of them in one transaction would cost whoever works on the queue its lease."""
+    monkeypatch.setattr(letters, "CHUNK", 2)
+    async with Database(database_url) as database:
+        queue = DatabaseQueue(database, max_deliveries=3)
+        await queue.add(KEY, ids := [f"img-{letter}" for letter in "abcde"])
+        await queue.add(OTHER, ["img-f"])
+        async with database.write() as connection:
+            dead = update(queue_items).where(queue_items.c.image_id != "img-b")
+            await connection.execute(dead.values(dead_at=database.now()))
+        commits = []
+        event.listen(database.engine.sync_engine, "commit", commits.append)
+        found = await retry(database, None, None)
+
+        assert found == [*(f"cn-north-1/{one}" for one in ids if one != "img-b"), "cn-east-2/img-f"]
+        assert len(commits) == 3
+        assert await rows(database, "dead_at") == [(None,)] * 6
+        assert await retry(database, None, None) == []
 
 
 async def test_cut_deliveries_count(database_url):
