@@ -46,8 +46,7 @@ ANSWER_S: Final = 30.0
 _OUTSIDE: Final = frozenset({"42501", "25006", "SQLITE_CORRUPT"})
 """No privilege, a read-only server, a damaged file: errors that drivers do not call operational."""
 
-_DEADLOCK: Final = frozenset({"40P01", 1213})
-"""PostgreSQL's code and MariaDB's."""
+_DEADLOCK: Final = frozenset({"40P01", 1213})  # PostgreSQL's code and MariaDB's
 
 _CACHE_KIB: Final = 4_000
 """What each connection to SQLite may keep in memory, and sort in (KiB)."""
@@ -279,6 +278,7 @@ class Database:
                 "prepare_threshold": None,  # a pooler's connections have other clients'
                 # A stopped process in the middle of a commit must not block its successor.
                 "options": f"{url.query.get('options', '')} -c timezone=UTC -c lock_timeout=10s"
+                " -c cursor_tuple_fraction=1"  # what is streamed is read to its end
                 " -c idle_in_transaction_session_timeout=" + ("0" if self.read_only else "10s"),
             }
         else:

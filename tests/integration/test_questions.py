@@ -147,6 +147,14 @@ async def test_the_evidence_of_an_image_is_looked_up_run_by_run(sqlite_url):
     assert by_key in told
 
 
+async def test_what_is_streamed_is_planned_to_be_read_to_its_end(new_database):
+    """PostgreSQL's own 0.1 gives the first rows of a sorted rule soon, and the last ones late."""
+    url = new_database("postgresql")
+    async with Database(url, read_only=True) as database, database.read() as connection:
+        rows = await connection.exec_driver_sql("SHOW cursor_tuple_fraction")
+        assert rows.scalar_one() == "1"
+
+
 @pytest.mark.parametrize(
     ("heading", "expected"),
     [
