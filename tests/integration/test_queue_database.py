@@ -152,7 +152,7 @@ async def test_failure_waits_longer_each_time_then_dies(database_url):
 
 
 async def test_dead_letters_are_retried_a_part_at_a_time(database_url, monkeypatch):
-    """Half a million of them in one transaction would cost whoever works on the queue its lease."""
+    """Who works on the queue does not wait until half a million of them are written."""
     monkeypatch.setattr(letters, "CHUNK", 2)
     async with Database(database_url) as database:
         queue = DatabaseQueue(database, max_deliveries=3)
