@@ -5,7 +5,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from typing_extensions import override
 
 from collector.errors import ConfigurationError, UnavailableError
-from collector.store.journal import REASONS, enter_wal, leave_wal
+from collector.store.journal import REASONS, begin, enter_wal, leave_wal
 from collector.store.prepared import Prepared, at_once
 from collector.store.types import UtcDateTime
 from collector.text import os_reason
@@ -48,6 +48,9 @@ _OUTSIDE: Final = frozenset({"42501", "25006", "SQLITE_CORRUPT"})
 
 _DEADLOCK: Final = frozenset({"40P01", 1213})  # PostgreSQL's code and MariaDB's
 
+_TURNS: Final = 3
+"""How many of hundreds of lanes and accounts have a connection at once; one of four is left."""
+
 _CACHE_KIB: Final = 4_000
 """What each connection to SQLite may keep in memory, and sort in (KiB)."""
 
@@ -70,6 +73,9 @@ class Database:
         self.read_only = read_only
         self.engine = self._create_engine()
         self.dialect = self.engine.dialect
+        self.turn = asyncio.Semaphore(_TURNS)
+        # SQLite lets writers find out by themselves whose turn it is, and some never get one.
+        self._one = asyncio.Semaphore(1) if self.kind == "sqlite" else nullcontext()
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,14 +101,14 @@ class Database:
         return None if found is None else (found.st_dev, found.st_ino)
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in one read transaction.
+    async def read(self, *, urgent: bool = False) -> AsyncIterator[AsyncConnection]:
+        """A connection in one read transaction; what is `urgent` does not wait for its `turn`.
 
         Raises:
             UnavailableError: the database cannot be reached or read.
         """
         with self.explained():
-            async with self.engine.connect() as connection:
+            async with nullcontext() if urgent else self.turn, self.engine.connect() as connection:
                 # A cancellation does not reach what is done when it is closed: waiting for a server
                 # that says no more would never end. So nothing is left to be said then.
                 try:
@@ -113,13 +119,13 @@ class Database:
                     raise
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in one write transaction, committed at the end of the block.
+    async def write(self, *, urgent: bool = False) -> AsyncIterator[AsyncConnection]:
+        """A connection in one write transaction, committed at the end of the block; see `read`.
 
         Raises:
             UnavailableError: the database cannot be reached or written, or the disk is full.
         """
-        async with self.read() as plain:
+        async with self.read(urgent=urgent) as plain, self._one:
             connection = await plain.execution_options(collector_write=True)
             transaction = await connection.begin()
             yield connection
@@ -307,7 +313,7 @@ class Database:
         sa.event.listen(engine.sync_engine, "do_connect", self._connect)
         if self.kind == "sqlite":
             sa.event.listen(engine.sync_engine, "connect", self._on_sqlite_connect)
-            sa.event.listen(engine.sync_engine, "begin", _on_sqlite_begin)
+            sa.event.listen(engine.sync_engine, "begin", begin)
         return engine
 
     def _connect(self, dialect: Any, _: object, args: Any, options: dict[str, Any]) -> Any:
@@ -351,12 +357,6 @@ def _sqlite(*args: Any, **options: Any) -> aiosqlite.Connection:
 
     thread.run, thread.daemon = run, True
     return connection  # type: ignore[no-any-return]
-
-
-def _on_sqlite_begin(connection: sa.Connection) -> None:
-    # A deferred writer that turns from reading to writing fails at once when another one writes.
-    write = connection.get_execution_options().get("collector_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def _parse(text: str) -> tuple[sa.URL, str]:

@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["REASONS", "enter_wal", "leave_wal"]
+__all__ = ["REASONS", "begin", "enter_wal", "leave_wal"]
 
 REASONS: Final = {
     "SQLITE_BUSY": "it is locked: another program writes, or began to read before this one",
@@ -15,6 +15,12 @@ REASONS: Final = {
 
 _SWITCHES: Final = 5
 """How often the switch is tried, when others use the file each time."""
+
+
+def begin(connection: Any) -> None:
+    """Begin a transaction: one that turns from reading to writing fails at once beside another."""
+    write = connection.get_execution_options().get("collector_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def enter_wal(cursor: Any) -> None:

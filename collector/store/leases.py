@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy import func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -105,6 +105,7 @@ class Leases:
         self._left = left if left is not None else {}
         self._names = dict(names)
         self._tokens: dict[str, int] = {}
+        self._began: dict[str, float] = {}  # when the last renewal did
         self._send_until = 0.0
         self._trouble: UnavailableError | None = None  # of the last renewal
         self._identity: dict[str, Any] = {
@@ -167,7 +168,8 @@ class Leases:
     async def _take(self, account: str) -> float | Holder:
         name, began = self._names[account], boot_time()
         mine = {**self._identity, "account": account}
-        async with self._database.within(), self._database.write() as connection:
+        database = self._database
+        async with database.turn, database.within(), database.write(urgent=True) as connection:
             now, later = self._database.now(), self._database.now(TTL_S)
             # Its key may just be rotated: work is found by the account's name, so that two holders
             # of two keys would take the same. Who takes any of them locks them all.
@@ -196,12 +198,10 @@ class Leases:
                 if died:
                     change["free_at"] = self._database.now(GAP_S)
                 await connection.execute(
-                    update(leases).where(self._is(name, row.token)).values(change)
+                    update(leases).where(self._are({account: row.token})).values(change)
                 )
-        # The oldest of this process's renewals limits them all.
-        if not self._tokens:
-            self._send_until = began + SEND_S
         self._tokens[account] = token
+        self._renewed(began, [account])
         return wait_s
 
     async def keep(self) -> None:
@@ -247,12 +247,9 @@ class Leases:
         if not tokens:
             return
         self._left.update(tokens)
-        async with self._database.write() as connection:
-            for account, token in sorted(tokens.items()):
-                free = {"expires": self._database.now(), "free_at": self._database.now(GAP_S)}
-                await connection.execute(
-                    update(leases).where(self._is(self._names[account], token)).values(free)
-                )
+        async with self._database.write(urgent=True) as connection:
+            free = {"expires": self._database.now(), "free_at": self._database.now(GAP_S)}
+            await connection.execute(update(leases).where(self._are(tokens)).values(free))
         for account in tokens:
             del self._left[account]
 
@@ -260,8 +257,8 @@ class Leases:
         began, tokens = boot_time(), dict(self._tokens)
         if not tokens:
             return
-        async with self._database.write() as connection:
-            mine = or_(*(self._is(self._names[account], t) for account, t in tokens.items()))
+        async with self._database.write(urgent=True) as connection:
+            mine = self._are(tokens)
             renewed = await connection.execute(
                 update(leases).where(mine).values(expires=self._database.now(TTL_S))
             )
@@ -272,8 +269,13 @@ class Leases:
         if kept != len(tokens):
             raise LeaseLostError(_LOST)
         self._trouble = None
-        if self._tokens.items() <= tokens.items():
-            self._send_until = began + SEND_S
+        self._renewed(began, tokens)
+
+    def _renewed(self, began: float, accounts: Iterable[str]) -> None:
+        """The oldest of this process's renewals limits them all."""
+        self._began.update(dict.fromkeys(accounts, began))
+        oldest = min((self._began[account] for account in self._tokens), default=-SEND_S)
+        self._send_until = oldest + SEND_S
 
     def _is_dead(self, row: Any) -> bool:
         """Whether the holder was a process of this very machine that is no more."""
@@ -288,9 +290,9 @@ class Leases:
         mine = all(getattr(row, name) == value for name, value in self._identity.items())
         return mine and self._left.get(row.account) == row.token
 
-    @staticmethod
-    def _is(name: str, token: int) -> Any:
-        return and_(leases.c.name == name, leases.c.token == token)
+    def _are(self, tokens: Mapping[str, int]) -> Any:
+        pairs = [(self._names[account], token) for account, token in sorted(tokens.items())]
+        return tuple_(leases.c.name, leases.c.token).in_(pairs)
 
 
 async def void(database: Database, after: timedelta) -> None:

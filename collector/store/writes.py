@@ -200,7 +200,7 @@ class Writer:
             if not batch and not any(tallies.values()):
                 return
             keys = [self._lanes[result.item.lane_id] for result in batch]
-            async with self._database.write() as connection:
+            async with self._database.write(urgent=True) as connection:
                 accounts = self._leases.held.union(key.account for key in keys)
                 await self._leases.confirm(connection, accounts)
                 writes: list[Write] = []

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, event, insert, select, text, update
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.errors import HeldError, LeaseLostError, UnavailableError
 from collector.store import leases as module
@@ -203,6 +205,51 @@ async def test_a_second_account_does_not_prolong_the_first(
         leases.check()
     await leases._renew()
     leases.check()
+
+
+async def test_a_renewal_counts_while_another_account_is_taken(
+    database: Database, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of accounts take a while: none of the renewals in that time may be for nothing."""
+    leases, write, taken = Leases(database, NAMES), database.write, asyncio.Event()
+
+    @asynccontextmanager
+    async def later(**options: bool) -> AsyncIterator[AsyncConnection]:
+        database.write = write  # type: ignore[method-assign]
+        await taken.wait()
+        async with write(**options) as connection:
+            yield connection
+
+    await leases.take("one")
+    clock(SEND_S - 2)
+    monkeypatch.setattr(database, "write", later)
+    renewing = asyncio.ensure_future(leases._renew())
+    await asyncio.sleep(0)
+    await leases.take("two")
+    taken.set()
+    await renewing
+    clock(SEND_S - 2)
+
+    leases.check()
+
+
+async def test_a_thousand_accounts_in_one_statement(database: Database) -> None:
+    """As many as there are: SQLite refuses conditions that are a thousand deep."""
+    leases = Leases(database, {f"team-{n}": f"ak:{n}" for n in range(1_200)})
+    await leases.take("team-0")
+    pattern = dict((await row_of(database, "ak:0"))._mapping)
+    del pattern["now"]
+    more = [f"{n}" for n in range(1, 1_200)]
+    async with database.write() as connection:
+        rows = [{**pattern, "name": f"ak:{n}", "account": f"team-{n}"} for n in more]
+        await connection.execute(insert(table), rows)
+    leases._tokens.update({f"team-{n}": pattern["token"] for n in more})
+    leases._began.update(dict.fromkeys(leases.held, module.boot_time()))
+
+    await leases._renew()
+    assert len(await holders(database)) == 1_200
+    await leases.release()
+    assert await holders(database) == []
 
 
 async def test_renewals_go_on_and_notice_a_loss(
