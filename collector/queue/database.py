@@ -5,6 +5,8 @@ whoever takes that lease makes them wait again. Deliveries are counted when an i
 that one which kills its process ends among the dead letters.
 """
 
+import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +37,9 @@ RETRY_S: Final = 30.0
 
 MAX_RETRY_S: Final = 86_400.0
 """But not later than this (seconds)."""
+
+LOOK_S: Final = 0.5
+"""Hundreds of accounts that look for work look once in this time (seconds)."""
 
 _q = queue_items.c
 _WAITS: Final = (_q.dead_at.is_(None), _q.token.is_(None))
@@ -78,6 +83,7 @@ class DatabaseQueue:
         self._flying: dict[tuple[int, str], Flight] = {}
         self._had: dict[str, _Had] = {}
         self._cut: list[tuple[int, str, Flight]] = []
+        self._waiting, self._looked_at, self._looking = frozenset[str](), -LOOK_S, asyncio.Lock()
         keys = ["lane_id", "image_id"]
         values: dict[str, Any] = {key: sa.bindparam(key) for key in keys}
         values |= {"added_at": database.now(), "ready_at": database.now()}
@@ -158,6 +164,8 @@ class DatabaseQueue:
 
     async def due(self, account: str, run_id: int = 0) -> list[LaneKey]:
         """The lanes that have something to take, leaving out what the run had already."""
+        if not run_id and account not in await self._accounts():
+            return []
         back = self._had_of(account, run_id).back
         some = sa.select(_q.id).where(_q.lane_id == lanes.c.id, *self._takable(back))
         query = sa.select(lanes.c.region).where(
@@ -166,6 +174,17 @@ class DatabaseQueue:
         async with self._database.read() as connection:
             regions = (await connection.execute(query.order_by(lanes.c.region))).scalars().all()
         return [LaneKey(account, region) for region in regions]
+
+    async def _accounts(self) -> frozenset[str]:
+        """The accounts that have something to take; one looks for all who ask within `LOOK_S`."""
+        async with self._looking:
+            if time.monotonic() - self._looked_at > LOOK_S:
+                some = sa.select(_q.id).where(_q.lane_id == lanes.c.id, *self._takable(()))
+                query = sa.select(lanes.c.account).where(some.correlate(lanes).exists())
+                async with self._database.read() as connection:
+                    self._waiting = frozenset((await connection.execute(query)).scalars())
+                self._looked_at = time.monotonic()
+        return self._waiting
 
     async def take(self, plan: Plan, key: LaneKey, limit: int) -> list[Item]:
         """Begin up to `limit` items of a lane in a run; they are planned there and in flight."""

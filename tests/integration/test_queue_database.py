@@ -10,7 +10,7 @@ from sqlalchemy import event, func, select, text, update
 from collector.errors import LeaseLostError
 from collector.models import LaneKey, Outcome, Result
 from collector.normalize import normalize
-from collector.queue import letters
+from collector.queue import database, letters
 from collector.queue.database import RETRY_S, DatabaseQueue
 from collector.queue.letters import dead_letters, depths, retry
 from collector.store.engine import Database, is_deadlock
@@ -122,7 +122,7 @@ async def test_rollback_acknowledges_nothing(database_url):
         assert await rows(w.database, "image_id", "deliveries") == [("img-a", 1)]
 
 
-async def test_failure_waits_longer_each_time_then_dies(database_url):
+async def test_failure_waits_longer_each_time_then_dies(database_url, monkeypatch):
     """A failed delivery is tried again after 30 s · 2ⁿ, after the last one it is a dead letter."""
     async with worker(database_url, max_deliveries=3) as w:
         await w.queue.add(KEY, ["img-a"])
@@ -147,6 +147,7 @@ async def test_failure_waits_longer_each_time_then_dies(database_url):
         assert dead[0]["last_error"] == "why"
         assert await w.queue.due("default") == []
 
+        monkeypatch.setattr(database, "LOOK_S", -1.0)
         assert await retry(w.database, ["cn-north-1/img-a"], None) == ["cn-north-1/img-a"]
         assert await w.queue.due("default") == [KEY]
 
@@ -255,6 +256,16 @@ async def test_add_collapses_and_revives(database_url):
 
         (depth,) = await depths(w.database)
         assert (depth.ready, depth.failed) == (1, 0)
+
+
+async def test_one_looks_for_all(database_url):
+    """Hundreds of accounts without work ask the database once, not one after the other."""
+    asked = []
+    async with worker(database_url) as w:
+        event.listen(w.database.engine.sync_engine, "begin", asked.append)
+        await asyncio.gather(*(w.queue.due(f"team-{n}") for n in range(300)))
+
+    assert len(asked) == 1
 
 
 async def test_lanes_are_apart(database_url):
