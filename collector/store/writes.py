@@ -76,7 +76,8 @@ class Writer:
         self._limit, self._took_s = FIRST, 0.0
         self._lanes: dict[int, LaneKey] = {}
         self._tallies: dict[int, Tally] = {}
-        self._some, self._full, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._some, self._full = asyncio.Event(), asyncio.Event()
+        self._room, self._calm = asyncio.Event(), asyncio.Event()
         self._progress, self._one_at_a_time = asyncio.Event(), asyncio.Lock()
         self._handed = self._done = 0
         self._closed = False
@@ -98,13 +99,13 @@ class Writer:
 
         Whoever asks the endpoint waits here first, so that few answers are ever uncommitted.
         """
-        while self._is_full or (self._since and time.monotonic() - self._since[0] > COMMITTED_S):
-            await self._wait_for_room()
+        while self._is_behind:
+            await self._wait(self._calm)
 
     async def put(self, result: Result) -> None:
         """Hand over a result; waits while the buffer is full."""
         while self._is_full:
-            await self._wait_for_room()
+            await self._wait(self._room)
         self._waiting.append(result)
         self._since.append(time.monotonic())
         self._handed += 1
@@ -117,9 +118,23 @@ class Writer:
         """Whether results wait for more than the next two transactions."""
         return len(self._waiting) >= 2 * self._limit
 
-    async def _wait_for_room(self) -> None:
-        self._room.clear()
-        await self._room.wait()
+    @property
+    def _is_behind(self) -> bool:
+        """Whether nothing more should be asked for."""
+        late = self._since and time.monotonic() - self._since[0] > COMMITTED_S
+        return self._is_full or bool(late)
+
+    @staticmethod
+    async def _wait(event: asyncio.Event) -> None:
+        event.clear()
+        await event.wait()
+
+    def _wake(self) -> None:
+        """Wake nobody for nothing: with hundreds of lanes, thousands wait."""
+        if not self._is_full:
+            self._room.set()
+        if not self._is_behind:
+            self._calm.set()
 
     async def drain(self) -> None:
         """Wait until everything that was handed over by now is committed, counted requests too."""
@@ -160,7 +175,7 @@ class Writer:
                     self._since.popleft()
                 self._done += len(batch)
                 self._progress.set()
-                self._room.set()
+                self._wake()
                 if self._committed is not None:
                     keys = [self._lanes[result.item.lane_id] for result in batch]
                     self._committed(keys, batch, time.perf_counter() - began)
@@ -184,7 +199,7 @@ class Writer:
         while self._waiting and len(batch) < room and self._waiting[0].item.image_pk not in seen:
             batch.append(self._waiting.popleft())
             seen.add(batch[-1].item.image_pk)
-        self._room.set()
+        self._wake()
         if not self._waiting and not self._closed:
             self._some.clear()
         if len(self._waiting) < self._limit and not self._closed:
@@ -243,7 +258,10 @@ async def _count(
         more = {kind: runs.c[kind] + n for kind, n in counts.items() if n}
         if more:
             await connection.execute(update(runs).where(runs.c.id == run_id).values(more))
-    for (run_id, lane_id), counts in sorted(by_lane.items()):
-        where = (run_lanes.c.run_id == run_id) & (run_lanes.c.lane_id == lane_id)
-        more = {kind: run_lanes.c[kind] + n for kind, n in counts.items()}
+    same: defaultdict[tuple[int, tuple[tuple[str, int], ...]], list[int]] = defaultdict(list)
+    for (run_id, lane_id), counts in by_lane.items():
+        same[run_id, tuple(sorted(counts.items()))].append(lane_id)
+    for (run_id, each), lane_ids in sorted(same.items()):
+        where = (run_lanes.c.run_id == run_id) & run_lanes.c.lane_id.in_(lane_ids)
+        more = {kind: run_lanes.c[kind] + n for kind, n in each}
         await connection.execute(update(run_lanes).where(where).values(more))

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from collector.errors import LeaseLostError, UnavailableError
 from collector.models import Item, LaneKey, Members, Outcome, Result
@@ -408,6 +409,60 @@ async def test_nothing_is_asked_while_a_commit_hangs(
         await asking
     (run,) = await store.rows(select(runs))
     assert run["not_found"] == 2
+
+
+async def test_nobody_is_woken_for_nothing(
+    on_sqlite: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands wait with hundreds of lanes: they wake when they may ask, not at every commit."""
+
+    class Counted(asyncio.Event):
+        waits = 0
+
+        @override
+        async def wait(self) -> Literal[True]:
+            self.waits += 1
+            return await super().wait()
+
+    store, ids = on_sqlite, [f"img-{number:05}" for number in range(300)]
+    await store.plan(*ids)
+    monkeypatch.setattr("collector.store.writes.SLOW_S", 1e-6)
+    monkeypatch.setattr("collector.store.writes.COMMITTED_S", -1.0)
+    store.writer._calm = calm = Counted()
+    for one in ids[:100]:
+        await store.writer.put(store.result(one, Outcome.NOT_FOUND, START))
+    asking = [asyncio.ensure_future(store.writer.room()) for _ in range(50)]
+    async with working(store.writer):
+        for one in ids[100:]:
+            await store.writer.put(store.result(one, Outcome.NOT_FOUND, START))
+        await asyncio.gather(*asking)
+
+    assert calm.waits == 50
+
+
+async def test_lanes_are_counted_together(store: Store) -> None:
+    """A transaction of hundreds of lanes takes no statement for each of them."""
+    keys = [LaneKey("default", f"cn-{number}") for number in range(60)]
+    opened = await Plan.open(store.database, store.leases, OPENING, START, keys)
+    results = []
+    for number, key in enumerate(keys):
+        await opened.add(key, ["img-1"], START)
+        (item,) = await opened.items(key, ["img-1"])
+        store.writer.lane(item.lane_id, key)
+        store.items["img-1"] = item
+        outcome = (Outcome.NOT_FOUND, Outcome.TIMEOUT)[number % 2]
+        results.append(store.result("img-1", outcome, START))
+    told: list[str] = []
+    event.listen(
+        store.database.engine.sync_engine,
+        "before_cursor_execute",
+        lambda _c, _cursor, statement, *_: told.append(statement),
+    )
+    await store.commit(*results)
+
+    assert sum(statement.startswith("UPDATE run_lanes") for statement in told) == 2
+    counts = await store.rows(select(run_lanes).order_by(run_lanes.c.lane_id))
+    assert [(row["not_found"], row["failed"]) for row in counts] == [(1, 0), (0, 1)] * 30
 
 
 async def test_transactions_grow_as_far_as_they_are_fast(on_sqlite: Store) -> None:
