@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -61,6 +63,10 @@ def run(main: Callable[[Stop], Coroutine[None, None, T]]) -> T:
         gc.freeze()
         gc.set_threshold(30_000, 20, 20)
         sys.setswitchinterval(SWITCH_S)
+        # A request in flight is a file; the usual thousand are too few for hundreds of accounts.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         return await main(stop)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

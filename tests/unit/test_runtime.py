@@ -1,6 +1,7 @@
 """How a command runs until it ends or is told to stop."""
 
 import asyncio
+import resource
 import signal
 
 import pytest
@@ -30,3 +31,18 @@ def test_a_third_signal_interrupts_whatever_is_left() -> None:
         stop.by(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
         stop.by(signal.SIGTERM)
+
+
+def test_as_many_files_as_are_allowed() -> None:
+    """Hundreds of accounts have thousands of requests in flight, each with a file."""
+    files = resource.RLIMIT_NOFILE
+    before, most = resource.getrlimit(files)
+    resource.setrlimit(files, (min(before, 512), most))
+
+    async def work(_: runtime.Stop) -> int:
+        return resource.getrlimit(files)[0]
+
+    try:
+        assert runtime.run(work) == most
+    finally:
+        resource.setrlimit(files, (before, most))
