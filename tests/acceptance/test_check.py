@@ -1,9 +1,13 @@
 """`collector check`: each thing that may be wrong, with its line and its exit code."""
 
 import json
+import ssl
 
 import pytest
 
+from collector import config
+from collector.cli.check import _accounts
+from collector.jdcloud.credentials import Credentials
 from collector.store.engine import Database
 from collector.store.leases import Leases, holders
 from tests.support.service import KEYS, configuration, process, target, until
@@ -154,6 +158,22 @@ async def test_stopped_it_gives_the_lease_back(tmp_path, sqlite_url):
     assert (command.returncode, output, errors) == (143, b"", b"")
     async with Database(sqlite_url) as database:
         assert await holders(database) == []
+
+
+async def test_certificates_are_read_once(tmp_path, sqlite_url, monkeypatch):
+    """Not for each of hundreds of accounts: it takes longer than the call."""
+    made, make = [], ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda: made.append(make()) or made[-1])
+    names = [f"team-{n}" for n in range(20)]
+    keys = {name: Credentials(f"key-{name}", "secret") for name in names}
+    pairs = {key.access_key: key.secret_key for key in keys.values()}
+    async with running(SimulatorOptions(credentials=pairs)) as api:
+        accounts = dict.fromkeys(names, "env")
+        path = configuration(tmp_path, api.url, sqlite_url, accounts=accounts)
+        found = await _accounts(config.load(path, env={}), keys, None)
+
+    assert {one.status for one in found} == {"ok"}
+    assert len(made) == 1
 
 
 async def test_lines(tmp_path, sqlite_url):
