@@ -98,7 +98,8 @@ class Worker:
 
     async def _take(self) -> float | None:
         while not self.session.stop.is_set():
-            taken = await self.session.leases.take(self.name)
+            leases = self.session.leases
+            taken = await leases.look(self.name) or await leases.take(self.name)
             self.tried(self.name, taken if isinstance(taken, Holder) else None)
             if not isinstance(taken, Holder):
                 return taken

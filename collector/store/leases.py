@@ -34,6 +34,9 @@ RENEW_S: Final = 5.0
 SEND_S: Final = 12.0
 """Nothing is sent later than this after the start of the last renewal (seconds, boot time)."""
 
+LOOK_S: Final = 0.5
+"""Hundreds of accounts that wait for their leases look once in this time (seconds)."""
+
 _LOST: Final = "the lease passed to another process, or ran out; nothing more is sent or written"
 """Whoever notices it first: what a run ends with is told once."""
 
@@ -106,6 +109,8 @@ class Leases:
         self._names = dict(names)
         self._tokens: dict[str, int] = {}
         self._began: dict[str, float] = {}  # when the last renewal did
+        self._living: dict[str, Holder] = {}
+        self._looked_at, self._looking = -LOOK_S, asyncio.Lock()
         self._send_until = 0.0
         self._trouble: UnavailableError | None = None  # of the last renewal
         self._identity: dict[str, Any] = {
@@ -135,6 +140,24 @@ class Leases:
             if self._trouble is not None:
                 raise UnavailableError(f"the lease could not be renewed in time: {self._trouble}")
             raise LeaseLostError(_LOST)
+
+    async def look(self, account: str) -> Holder | None:
+        """Who else holds an account; one looks for all who ask within `LOOK_S`, and locks nothing.
+
+        None: it may be worth while to `take` it.
+        """
+        async with self._looking:
+            if boot_time() - self._looked_at > LOOK_S:
+                query = select(leases).where(leases.c.expires > self._database.now())
+                async with self._database.read() as connection:
+                    rows = (await connection.execute(query)).all()
+                self._living = {
+                    row.account: Holder(row.account, row.holder, row.expires)
+                    for row in rows
+                    if not (self._is_dead(row) or self._is_left(row))
+                }
+                self._looked_at = boot_time()
+        return self._living.get(account)
 
     async def take_all(self) -> float:
         """Take every account, or none.

@@ -111,6 +111,21 @@ async def test_two_keys_at_the_same_moment(database: Database) -> None:
             await taker.release()
 
 
+async def test_who_waits_locks_nothing(database: Database) -> None:
+    """Hundreds of accounts that wait look once for all, and are in nobody's way."""
+    asked: list[object] = []
+    holder, waiting = Leases(database, NAMES), Leases(database, NAMES)
+    await holder.take_all()
+    async with database.write() as connection:
+        await connection.execute(update(table).values(pid=table.c.pid))  # locks them
+        event.listen(database.engine.sync_engine, "begin", asked.append)
+        async with asyncio.timeout(5):
+            found = await asyncio.gather(*(waiting.look(n) for n in ("one", "two", "three") * 99))
+
+    assert [one and one.account for one in found] == ["one", "two", None] * 99
+    assert len(asked) == 1
+
+
 async def test_all_accounts_or_none(database: Database) -> None:
     """A process whose second account is held gives the first one back, and names the holder."""
     first = Leases(database, {"two": "ak:2"})
