@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import shutil
+import signal
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,9 @@ SERVERS = {
 }
 
 Execute = Callable[[Sequence[str]], None]
+
+# In the background of a script this signal is ignored, by the commands under test as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no failure: examples are not timed.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
