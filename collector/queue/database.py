@@ -5,8 +5,6 @@ whoever takes that lease makes them wait again. Deliveries are counted when an i
 that one which kills its process ends among the dead letters.
 """
 
-import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +19,7 @@ from collector.models import Item, LaneKey, Result
 from collector.queue.letters import Depth, depths
 from collector.store.engine import Database, is_deadlock
 from collector.store.leases import Leases
+from collector.store.look import Look
 from collector.store.plan import Plan, lane_id
 from collector.store.schema import lanes, queue_items
 
@@ -37,9 +36,6 @@ RETRY_S: Final = 30.0
 
 MAX_RETRY_S: Final = 86_400.0
 """But not later than this (seconds)."""
-
-LOOK_S: Final = 0.5
-"""Hundreds of accounts that look for work look once in this time (seconds)."""
 
 _q = queue_items.c
 _WAITS: Final = (_q.dead_at.is_(None), _q.token.is_(None))
@@ -83,7 +79,7 @@ class DatabaseQueue:
         self._flying: dict[tuple[int, str], Flight] = {}
         self._had: dict[str, _Had] = {}
         self._cut: list[tuple[int, str, Flight]] = []
-        self._waiting, self._looked_at, self._looking = frozenset[str](), -LOOK_S, asyncio.Lock()
+        self._accounts = Look(self._look)
         keys = ["lane_id", "image_id"]
         values: dict[str, Any] = {key: sa.bindparam(key) for key in keys}
         values |= {"added_at": database.now(), "ready_at": database.now()}
@@ -175,16 +171,12 @@ class DatabaseQueue:
             regions = (await connection.execute(query.order_by(lanes.c.region))).scalars().all()
         return [LaneKey(account, region) for region in regions]
 
-    async def _accounts(self) -> frozenset[str]:
-        """The accounts that have something to take; one looks for all who ask within `LOOK_S`."""
-        async with self._looking:
-            if time.monotonic() - self._looked_at > LOOK_S:
-                some = sa.select(_q.id).where(_q.lane_id == lanes.c.id, *self._takable(()))
-                query = sa.select(lanes.c.account).where(some.correlate(lanes).exists())
-                async with self._database.read() as connection:
-                    self._waiting = frozenset((await connection.execute(query)).scalars())
-                self._looked_at = time.monotonic()
-        return self._waiting
+    async def _look(self) -> frozenset[str]:
+        """The accounts that have something to take."""
+        some = sa.select(_q.id).where(_q.lane_id == lanes.c.id, *self._takable(()))
+        query = sa.select(lanes.c.account).where(some.correlate(lanes).exists())
+        async with self._database.read() as connection:
+            return frozenset((await connection.execute(query)).scalars())
 
     async def take(self, plan: Plan, key: LaneKey, limit: int) -> list[Item]:
         """Begin up to `limit` items of a lane in a run; they are planned there and in flight."""

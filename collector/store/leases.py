@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.errors import HeldError, LeaseLostError, UnavailableError
 from collector.store.engine import Database, is_deadlock
+from collector.store.look import Look
 from collector.store.schema import leases
 
 __all__ = ["Holder", "Leases", "holders", "void"]
@@ -33,9 +34,6 @@ RENEW_S: Final = 5.0
 
 SEND_S: Final = 12.0
 """Nothing is sent later than this after the start of the last renewal (seconds, boot time)."""
-
-LOOK_S: Final = 0.5
-"""Hundreds of accounts that wait for their leases look once in this time (seconds)."""
 
 _LOST: Final = "the lease passed to another process, or ran out; nothing more is sent or written"
 """Whoever notices it first: what a run ends with is told once."""
@@ -109,8 +107,7 @@ class Leases:
         self._names = dict(names)
         self._tokens: dict[str, int] = {}
         self._began: dict[str, float] = {}  # when the last renewal did
-        self._living: dict[str, Holder] = {}
-        self._looked_at, self._looking = -LOOK_S, asyncio.Lock()
+        self._living = Look(self._look)
         self._send_until = 0.0
         self._trouble: UnavailableError | None = None  # of the last renewal
         self._identity: dict[str, Any] = {
@@ -142,22 +139,21 @@ class Leases:
             raise LeaseLostError(_LOST)
 
     async def look(self, account: str) -> Holder | None:
-        """Who else holds an account; one looks for all who ask within `LOOK_S`, and locks nothing.
+        """Who else holds an account; one looks for all who ask at a time, and locks nothing.
 
         None: it may be worth while to `take` it.
         """
-        async with self._looking:
-            if boot_time() - self._looked_at > LOOK_S:
-                query = select(leases).where(leases.c.expires > self._database.now())
-                async with self._database.read() as connection:
-                    rows = (await connection.execute(query)).all()
-                self._living = {
-                    row.account: Holder(row.account, row.holder, row.expires)
-                    for row in rows
-                    if not (self._is_dead(row) or self._is_left(row))
-                }
-                self._looked_at = boot_time()
-        return self._living.get(account)
+        return (await self._living()).get(account)
+
+    async def _look(self) -> dict[str, Holder]:
+        query = select(leases).where(leases.c.expires > self._database.now())
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return {
+            row.account: Holder(row.account, row.holder, row.expires)
+            for row in rows
+            if not (self._is_dead(row) or self._is_left(row))
+        }
 
     async def take_all(self) -> float:
         """Take every account, or none.

@@ -10,9 +10,10 @@ from sqlalchemy import event, func, select, text, update
 from collector.errors import LeaseLostError
 from collector.models import LaneKey, Outcome, Result
 from collector.normalize import normalize
-from collector.queue import database, letters
+from collector.queue import letters
 from collector.queue.database import RETRY_S, DatabaseQueue
 from collector.queue.letters import dead_letters, depths, retry
+from collector.store import look
 from collector.store.engine import Database, is_deadlock
 from collector.store.leases import Leases
 from collector.store.plan import Opening, Plan
@@ -147,7 +148,7 @@ async def test_failure_waits_longer_each_time_then_dies(database_url, monkeypatc
         assert dead[0]["last_error"] == "why"
         assert await w.queue.due("default") == []
 
-        monkeypatch.setattr(database, "LOOK_S", -1.0)
+        monkeypatch.setattr(look, "LOOK_S", -1.0)
         assert await retry(w.database, ["cn-north-1/img-a"], None) == ["cn-north-1/img-a"]
         assert await w.queue.due("default") == [KEY]
 
