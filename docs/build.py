@@ -55,7 +55,7 @@ DICTIONARY = f"""\
 
 Every table and view, with each column's type, meaning, and the field of the API it comes from (a
 path below `result`). Times are UTC; NULL is "the API did not say" or "not yet", never a default.
-How they hang together is in [diagram.md](diagram.md), how to ask is in [querying.md](querying.md).
+[diagram.md](diagram.md) shows how they refer to each other; [querying.md](querying.md), how to ask.
 
 ## Types
 
@@ -69,12 +69,12 @@ RULES = f"""\
 {NOTICE}
 
 `collector audit run` runs them; `collector audit sql RULE` prints one with its parameters filled
-in, for `sqlite3`, `psql` and `mariadb` as it is. Every finding names the image, the reason, and the
+in, ready for `sqlite3`, `psql` and `mariadb`. Every finding names the image, the reason, and the
 run that is the evidence: the one that first saw what is found, or that made the last attempt; NULL
 when its observations were pruned. Times in reasons are UTC (in `psql`, say `SET TIME ZONE 'UTC'`
 first).
 
-Parameters stand in the configuration, by rule:
+Parameters are set in the configuration, by rule:
 
 ```toml
 [audit.old_image]
@@ -86,18 +86,18 @@ ADDING = """\
 ## Adding a rule
 
 A rule is one file, `collector/audit/rules/ID.sql`: a header of comments, whose lines
-`collector/audit/catalogue.py` describes, and one statement that gives account, region, image_id,
-reason and run_id, in this order. The quickest start is a copy of a rule that is near. The statement
-must run unchanged on the three databases:
+`collector/audit/catalogue.py` describes, and one statement that returns account, region, image_id,
+reason and run_id, in this order. Start from a copy of a similar rule. The statement must run
+unchanged on all three databases:
 
-- put texts together by `replace('… {x} …', '{x}', column)`: `||` and `concat` are not everywhere;
+- join texts by `replace('… {x} …', '{x}', column)`: `||` and `concat` are not everywhere;
 - turn numbers into text by `cast(n as char(20))`, times by `substr(cast(t as char(26)), 1, 16)`;
 - take times from a `moment` of the header: no database's date arithmetic is another's;
-- make a column of each window function and compare outside: MariaDB got them wrong inside a CASE;
+- give each window function a column and compare outside: MariaDB gets them wrong inside a CASE;
 - compare flags by `= true` or `= false`; NULL is "not said" and fits neither.
 
-Then give it a case in `tests/integration/test_audit_rules.py`, with an image that it finds and one
-that it must not, and run `make docs`.
+Then add a case to `tests/integration/test_audit_rules.py`, with an image that it finds and one that
+it must not find, and run `make docs`.
 """
 
 

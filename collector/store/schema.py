@@ -68,7 +68,7 @@ runs = sa.Table(
     optional(
         "planned_at",
         TIME,
-        "When the plan was whole; NULL while planning, and such a run is not resumed.",
+        "When the plan was complete; NULL while planning, and such a run is not resumed.",
     ),
     optional("finished_at", TIME, "When the run stopped working; NULL while it runs."),
     count("planned", "Items planned."),

@@ -289,20 +289,20 @@ _CALL_HEADS: Final = {
 _TEXT: Final = """\
 # Faults
 
-What a run makes of every fault at every stage of its work. The tables are made of
-`tests/faults/cells.py`, from which the tests take their parameters: each cell is a test with this
-result. `make test` runs them all in short form; `make chaos` runs the long one, with the real
-lease times and 200 kills a database.
+What a run makes of every fault at every stage of its work. The tables and the tests both come from
+`tests/faults/cells.py`: each cell is a test with this result. `make test` runs them all in short
+form, `make chaos` with the real lease times and 200 kills on each database.
 
-After each of them holds: every planned item has one observation; no image is `gone` without a 404
-that names it; what could not be read keeps its last version and its `last_checked_at`; `verify`
-finds nothing; and once the fault is over the next run is complete, its versions equal to what the
-endpoint shows. A cell begins with the exit code of the run that meets the fault. Nothing shows a
-traceback.
+After every fault this holds: each planned item has one observation; no image is `gone` without a
+404 that names it; what could not be read keeps its last version and its `last_checked_at`; `verify`
+finds nothing; nothing shows a traceback; and once the fault is over, the next run is complete, with
+versions equal to what the endpoint shows. A cell begins with the exit code of the run that meets
+the fault.
+
 
 ## Answers
 
-One answer is spoiled, for three of eight images or for the whole of a list, in every attempt.
+The answer is spoiled in every attempt, for three of eight images or for a whole list.
 
 {answers}
 ## The endpoint as a whole
@@ -310,10 +310,10 @@ One answer is spoiled, for three of eight images or for the whole of a list, in 
 {endpoint}
 ## The database
 
-The fault strikes when the run comes to the stage, and goes away after the run has ended. *{anew}*:
-the next run closes the struck one as interrupted and plans again; *{resumed}*: it goes on with it;
-*{later}*: there was nothing left to ask; *{sealed}*: the struck run itself came to its end.
-A dash: it cannot happen there.
+The fault strikes when the run reaches the stage, and is over once the run has ended. *{anew}*: the
+next run closes the struck one as interrupted and plans again; *{resumed}*: it continues it;
+*{later}*: there was nothing left to ask; *{sealed}*: the struck run itself finished. A dash: it
+cannot happen there.
 
 {database}
 ## The process
@@ -329,11 +329,10 @@ A dash: it cannot happen there.
 {crash}"""
 
 _CRASH: Final = """\
-`tests/faults/test_crash.py` starts a process, kills it within a random time, looks into the
-database, and starts the next; whenever one comes to its end, all versions are compared with the
-endpoint's images, a share of which is then changed and deleted. After each kill: one observation
-an item, and every image that was asked for more than a second before the kill (and half a second
-for a busy machine) is committed.
+`tests/faults/test_crash.py` starts a process, kills it at a random time, inspects the database, and
+starts the next. Whenever one finishes, all versions are compared with the endpoint's images, some of
+which are then changed or deleted. After each kill every item has one observation, and every image
+that was asked for more than a second before (plus half a second for a busy machine) is committed.
 """
 
 

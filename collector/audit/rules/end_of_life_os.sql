@@ -4,10 +4,10 @@
 -- rationale: No security fixes are published any more; every instance made from the image stays
 --   vulnerable to whatever is found next.
 -- remedy: Move to a supported release, or buy extended support and take the image off this list.
--- source: endoflife.date, read in November 2026: end of free security support (for Debian that of
---   its LTS team), from wiki.ubuntu.com/Releases, wiki.debian.org/LTS, the CentOS project and
+-- source: endoflife.date, read in November 2026: end of free security support (for Debian, of its
+--   LTS team), from wiki.ubuntu.com/Releases, wiki.debian.org/LTS, the CentOS project and
 --   learn.microsoft.com/lifecycle.
--- parameter days = 0: How many days before the end it is reported.
+-- parameter days = 0: How many days before its end it is reported.
 -- date until: now + days
 with life as (
   select 'CentOS' as platform, '5%' as version, '2017-03-31' as ended

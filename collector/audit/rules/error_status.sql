@@ -2,7 +2,7 @@
 -- title: Image in status error
 -- severity: medium
 -- rationale: The image or its snapshot is broken: whoever counts on it for recovery has nothing.
--- remedy: Make the image again from a healthy instance, and delete this one.
+-- remedy: Rebuild the image from a healthy instance, and delete this one.
 -- source: Image status table: error, the image or its snapshot is bad.
 select i.account, i.region, i.image_id,
   'status is error' as reason,

@@ -1,9 +1,9 @@
 -- id: expired_image
 -- title: Image past its expiry that is still there
 -- severity: low
--- rationale: Somebody set an end to the image's life and nothing enforced it.
+-- rationale: Somebody set an expiry date, and nothing enforced it.
 -- remedy: Delete it, or set a new expiry on purpose.
--- source: describeImage, expiredTime, read in the configured time zone; empty is never.
+-- source: describeImage, expiredTime, read in the configured time zone; empty means never.
 -- parameter days = 0: Days of grace after the expiry.
 -- moment before: now - days
 select i.account, i.region, i.image_id,

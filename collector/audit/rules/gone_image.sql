@@ -2,10 +2,10 @@
 -- title: Image gone in the last days
 -- severity: medium
 -- rationale: It was deleted, or is no longer shared with this account: the API does not tell these
---   apart. What was built on it cannot be built again.
+--   apart. Whatever is built on it cannot be rebuilt.
 -- remedy: Confirm that it was meant to go; otherwise restore it from a copy.
 -- source: images.gone_at: when describeImage's own `not_found` was seen.
--- parameter days = 7: How many days back an image that went is reported.
+-- parameter days = 7: How many days a gone image is reported.
 -- moment since: now - days
 select i.account, i.region, i.image_id,
   replace(replace('{name} was seen to be gone {time}',

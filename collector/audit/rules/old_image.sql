@@ -3,7 +3,7 @@
 -- severity: low
 -- rationale: An image holds the packages of the day it was made; every instance made from it
 --   starts with all the holes that were found since.
--- remedy: Build it anew from current packages, or delete it.
+-- remedy: Rebuild it from current packages, or delete it.
 -- source: describeImage, createTime, read in the configured time zone.
 -- parameter days = 365: Days from its creation after which an image is old.
 -- moment before: now - days

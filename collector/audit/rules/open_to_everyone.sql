@@ -2,7 +2,7 @@
 -- title: Private image that everyone may use
 -- severity: high
 -- rationale: Whoever can launch the image can read what is on its disks: code, keys, data.
---   Official and market images say the same and are meant to; they are not reported.
+--   Official and market images are meant to say so; they are not reported.
 -- remedy: Take the permission back, or name the accounts it is for; rotate what was on the disks.
 -- source: describeImage, launchPermission `all` beside imageSource `private`.
 select i.account, i.region, i.image_id,

@@ -1,8 +1,8 @@
 -- id: same_name_other_content
 -- title: Same name, other content in another region
 -- severity: medium
--- rationale: Who deploys by name gets something else in each region. Compared are system, version,
---   architecture, sizes and the number of disks, of an account's private images.
+-- rationale: Whoever deploys by name gets something else in each region. Compares system, version,
+--   architecture, sizes and number of disks of an account's private images.
 -- remedy: Copy the approved image to the other regions again, or rename what is different.
 -- source: Columns of image_versions; ids and snapshots differ by region and are not compared.
 with mine as (

@@ -1,8 +1,8 @@
 -- id: schema_drift
 -- title: Field or value that the documentation does not know
 -- severity: info
--- rationale: The API has changed, or never was as documented. Nothing is lost, since the whole
---   answer is kept; but a rule that reads the documented values alone may miss the new one.
+-- rationale: The API has changed, or was never as documented. Nothing is lost, since the whole
+--   answer is kept; but a rule that knows only documented values may miss a new one.
 -- remedy: Look at the example; give the field a column, or extend the rule.
 -- source: Table schema_drift; the image is the first one that had it, the run the one of
 --   the version it had then.

@@ -2,7 +2,7 @@
 -- title: Snapshot that several images are made from
 -- severity: low
 -- rationale: Deleting or losing the one snapshot breaks all of them; images that look like
---   independent copies are none.
+--   independent copies are not.
 -- remedy: Make the copies that recovery counts on from snapshots of their own.
 -- source: describeImage, snapshotId of private images and of their disks.
 with refs as (

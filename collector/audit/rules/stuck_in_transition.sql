@@ -3,7 +3,7 @@
 -- severity: medium
 -- rationale: Creating and deleting take minutes. An image that was pending or deleting in every
 --   reading for longer has failed, cannot be relied on, and may still cost money.
--- remedy: Delete it and make it again; open a ticket when it cannot be deleted.
+-- remedy: Delete and rebuild it; open a ticket when it cannot be deleted.
 -- source: Image status table: pending, ready, deleting, error.
 -- parameter days = 1: Days of nothing but transitional statuses that make it stuck.
 -- moment before: now - days

@@ -3,7 +3,7 @@
 -- severity: low
 -- rationale: Every instance made from the image leaves a disk behind when it is deleted: data that
 --   nobody watches, and that goes on costing.
--- remedy: Make the image again with deletion on release, unless the data must outlive instances.
+-- remedy: Rebuild the image with deletion on release, unless the data must outlive instances.
 -- source: describeImage, dataDisks[].autoDelete.
 select i.account, i.region, i.image_id,
   replace('data disk {device} is not deleted with its instance',

@@ -3,7 +3,7 @@
 -- severity: low
 -- rationale: The image says one size and its disk configuration another: instances cost more than
 --   planned, or the record is wrong.
--- remedy: Correct the disk configuration of the image, or make it again.
+-- remedy: Correct the disk configuration of the image, or rebuild it.
 -- source: describeImage, systemDisk's diskSizeGB beside systemDiskSizeGB.
 select i.account, i.region, i.image_id,
   replace(replace('system disk of {disk} GiB, declared {declared} GiB',
