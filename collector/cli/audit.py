@@ -60,7 +60,7 @@ def list_rules(where: Where, *, as_json: bool) -> int:
 @database_options
 @click.argument("rule_id", metavar="RULE")
 def print_sql(where: Where, rule_id: str) -> int:
-    """Print a rule's SQL. Parameters are filled in; sqlite3, psql and mariadb run it."""
+    """Print a rule's SQL, parameters filled in, for sqlite3, psql or mariadb."""
     from collector.audit.runner import portable_sql  # noqa: PLC0415 - slow to import
 
     (rule,) = choose((rule_id,))
@@ -78,7 +78,7 @@ def print_sql(where: Where, rule_id: str) -> int:
 @click.option(
     "--fail-on",
     type=click.Choice(SEVERITIES),
-    help="Exit with 1 when there is a finding of this severity or a higher one.",
+    help="Exit with 1 if there is a finding of this severity or higher.",
 )
 @click.option(
     "--format",
@@ -86,7 +86,7 @@ def print_sql(where: Where, rule_id: str) -> int:
     type=click.Choice(("table", "json", "csv")),
     default="table",
     show_default=True,
-    help=f"The table shows {SHOWN} findings of a rule; json and csv have them all.",
+    help=f"The table shows {SHOWN} findings per rule; json and csv have them all.",
 )
 @json_option
 @until_stopped

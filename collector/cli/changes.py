@@ -17,9 +17,12 @@ __all__ = ["command"]
 @click.command()
 @database_options
 @click.option(
-    "--since", type=when, metavar="T", help="From this on; by default 24 hours before --until."
+    "--since",
+    type=when,
+    metavar="T",
+    help="Beginning, included; by default 24 hours before --until.",
 )
-@click.option("--until", type=when, metavar="T", help="Before this; by default now.")
+@click.option("--until", type=when, metavar="T", help="End, not included; by default now.")
 @json_option
 @until_stopped
 async def command(
@@ -27,8 +30,8 @@ async def command(
 ) -> int:
     """List all changes of a period: fields, disks, members; images that appear and vanish.
 
-    T is a date, a time (UTC when it names no zone), or how long ago, as 36h or 7d. With --json:
-    one array.
+    T is a date, a time (UTC unless it names a zone), or how long ago, such as 36h or 7d. --json
+    writes one array.
     """
     until = until or datetime.now(UTC)
     since = since or until - timedelta(hours=24)

@@ -63,7 +63,7 @@ def _failed(check: str, error: CollectorError) -> Finding:
 @json_option
 @until_stopped
 async def command(config_path: Path | None, *, offline: bool, as_json: bool) -> int:
-    """Check configuration, database, credentials, clock and queue: ok, warn or fail, a line each.
+    """Check configuration, database, credentials, clock and queue: one line each, ok, warn or fail.
 
     An account that another process serves is reported with its holder, and not called.
     """

@@ -47,7 +47,7 @@ def upgrade(where: Where, revision: str, *, as_json: bool) -> int:
 @click.argument("revision")
 @json_option
 def downgrade(where: Where, revision: str, *, as_json: bool) -> int:
-    """Migrate down. `base` drops every table with all that was collected."""
+    """Migrate down. `base` drops every table and all that was collected."""
     url = database_of(where)
     return runtime.run(lambda stop: _migrate(stop, url, revision, up=False, as_json=as_json))
 
@@ -106,7 +106,7 @@ async def status(where: Where, *, as_json: bool) -> int:
 @click.option(
     "--dialect",
     type=click.Choice(DIALECTS),
-    help="For this kind; by default that of the configured database.",
+    help="The kind of database; by default that of the configured one.",
 )
 def sql(where: Where, dialect: str | None) -> None:
     """Print the DDL of a fresh database, for a DBA to run."""
@@ -124,15 +124,15 @@ def sql(where: Where, dialect: str | None) -> None:
 @click.option(
     "--older-than",
     type=age,
-    help="Prune what finished longer ago; by default [retention] observations.",
+    help="Prune what finished longer ago than this; by default [retention] observations.",
 )
 @json_option
 @until_stopped
 async def prune(where: Where, older_than: timedelta | None, *, as_json: bool) -> int:
     """Delete old runs' observations. Runs, coverage, digests and versions stay.
 
-    Only sealed runs whose rows are what was sealed are pruned; others are named, and the exit code
-    is 1.
+    Only sealed runs whose rows are as they were sealed are pruned; others are named, and the exit
+    code is 1.
     """
     if older_than is None:
         settings = settings_of(where.config)

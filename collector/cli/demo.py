@@ -68,13 +68,17 @@ discover = ["private"]
 @click.command()
 @unused_config_option
 @click.option(
-    "--images", type=click.IntRange(1, 1_000_000), default=500, show_default=True, help="How many."
+    "--images",
+    type=click.IntRange(1, 1_000_000),
+    default=500,
+    show_default=True,
+    help="Number of images.",
 )
 @click.option(
     "--keep",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Where to leave the database and its configuration; by default a temporary directory.",
+    help="Where to keep the database and its configuration; by default a temporary directory.",
 )
 def command(images: int, keep: Path | None) -> int:
     """Collect simulated images into a fresh database, audit them, and show what SQL answers."""

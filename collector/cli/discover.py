@@ -25,8 +25,12 @@ __all__ = ["command", "list_all"]
 
 @click.command()
 @config_option
-@click.option("--region", "regions", metavar="R", multiple=True, help="Only this region.")
-@click.option("--account", "accounts", metavar="A", multiple=True, help="Only this account.")
+@click.option(
+    "--region", "regions", metavar="R", multiple=True, help="Only this region; repeatable."
+)
+@click.option(
+    "--account", "accounts", metavar="A", multiple=True, help="Only this account; repeatable."
+)
 @click.option(
     "--source",
     "sources",
@@ -46,7 +50,7 @@ def command(
     *,
     as_json: bool,
 ) -> int:
-    """List image ids, REGION/ID a line; with --json a JSON object a line.
+    """List image ids, one REGION/ID per line; with --json one JSON object per line.
 
     Made to be piped: collector discover --source private | collector queue add --ids-file -
     """

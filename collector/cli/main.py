@@ -28,8 +28,8 @@ COMMANDS: Final = {
     "run": "Collect once, or resume what was interrupted.",
     "status": "Tell whether the inventory is fresh and whole.",
     "serve": "Work on the queue and the schedule until stopped.",
-    "queue": "Add to the durable queue, look at it, retry what failed.",
-    "discover": "List image ids, REGION/ID a line.",
+    "queue": "Fill the durable queue, show it, retry what failed.",
+    "discover": "List image ids, one REGION/ID per line.",
     "db": "Migrate, inspect, prune and copy the database.",
     "show": "Show one image now, at a time, or through its history.",
     "changes": "List all changes of a period, field by field.",
@@ -74,7 +74,7 @@ class _LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="collector", message="%(prog)s %(version)s")
 def _collector() -> None:
-    """Collect the inventory of JD Cloud images into SQL: every answer dated, every gap honest."""
+    """Collect the inventory of JD Cloud images into SQL: every answer dated, every gap shown."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -101,7 +101,7 @@ unused_config_option: Final = click.option(
     "--config",
     metavar="PATH",
     expose_value=False,
-    help="Taken because every command takes it; nothing of it is used.",
+    help="Accepted, as by every command, but not used.",
 )
 
 _database_option: Final = click.option(

@@ -25,15 +25,17 @@ __all__ = ["command"]
 
 @click.group()
 def command() -> None:
-    """Add to the durable queue, look at it, retry what failed."""
+    """Fill the durable queue, show it, retry what failed."""
 
 
 @command.command()
 @config_option
 @click.option(
-    "--account", metavar="A", help="Whose they are; may be left out when there is one account."
+    "--account", metavar="A", help="The images' account; may be left out if there is only one."
 )
-@click.option("--ids-file", metavar="FILE|-", help="Add these: REGION/ID a line.")
+@click.option(
+    "--ids-file", metavar="FILE|-", help="Add these: one REGION/ID per line; - is standard input."
+)
 @click.argument("images", metavar="[REGION/ID]...", nargs=-1)
 @json_option
 def add(
@@ -44,7 +46,7 @@ def add(
     *,
     as_json: bool,
 ) -> int:
-    """Add images. Those that wait already are not doubled."""
+    """Add images; one that waits already is not added twice."""
     settings = settings_of(config_path)
     if not images and ids_file is None:
         raise UsageError("give REGION/ID or --ids-file")
@@ -79,7 +81,7 @@ async def _add(settings: Settings, sources: Sources, stop: runtime.Stop, *, as_j
 @json_option
 @until_stopped
 async def status(config_path: Path | None, *, as_json: bool) -> int:
-    """Show what waits, is in flight or failed. Who holds an account is told too."""
+    """Show what waits, is in flight or failed, and who holds each account."""
     settings = settings_of(config_path)
     async with opened(settings.database.url, read_only=True) as database:
         queue = queue_of(settings, database)
@@ -115,7 +117,7 @@ async def status(config_path: Path | None, *, as_json: bool) -> int:
 @json_option
 @until_stopped
 async def failed(config_path: Path | None, *, as_json: bool) -> int:
-    """List the dead letters; with --json a JSON object a line."""
+    """List the dead letters; with --json one JSON object per line."""
     settings = settings_of(config_path)
     async with opened(settings.database.url, read_only=True) as database:
         async for letter in letters.dead_letters(database):
@@ -145,7 +147,7 @@ async def retry(
     everything: bool,
     as_json: bool,
 ) -> int:
-    """Take dead letters back into the queue. ID is an image id, or REGION/ID."""
+    """Put dead letters back into the queue. ID is an image id or REGION/ID."""
     settings = settings_of(config_path)
     if everything == bool(ids):
         raise UsageError("give either --all or the ids to retry")

@@ -26,10 +26,10 @@ __all__ = ["command"]
 )
 @until_stopped
 async def command(where: Where, path: Path) -> int:
-    """Write one self-contained HTML page: coverage, changes, findings, what there is.
+    """Write one self-contained HTML page: coverage, changes, findings, inventory.
 
     It loads nothing from anywhere and needs no JavaScript. Long lists are cut; the page says how
-    many there are and with which SQL to see all.
+    many rows there are, and which SQL shows them all.
     """
     values = rule_parameters(where)
     async with reading(where) as opened:

@@ -26,8 +26,14 @@ __all__ = ["carry_out", "command"]
 
 @click.command()
 @config_option
-@click.option("--image", "images", metavar="REGION/ID", multiple=True, help="Collect this image.")
-@click.option("--ids-file", metavar="FILE|-", help="Collect these: REGION/ID a line.")
+@click.option(
+    "--image", "images", metavar="REGION/ID", multiple=True, help="Collect this image; repeatable."
+)
+@click.option(
+    "--ids-file",
+    metavar="FILE|-",
+    help="Collect these: one REGION/ID per line; - is standard input.",
+)
 @click.option(
     "--discover",
     metavar="SOURCE",
@@ -35,16 +41,20 @@ __all__ = ["carry_out", "command"]
     type=click.Choice(get_args(Source)),
     help="Collect what describeImages lists: " + ", ".join(get_args(Source)) + ".",
 )
-@click.option("--region", "regions", metavar="R", multiple=True, help="Only this region.")
-@click.option("--account", "accounts", metavar="A", multiple=True, help="Only this account.")
-@click.option("--dry-run", is_flag=True, help="Print the plan, its calls and its time.")
+@click.option(
+    "--region", "regions", metavar="R", multiple=True, help="Only this region; repeatable."
+)
+@click.option(
+    "--account", "accounts", metavar="A", multiple=True, help="Only this account; repeatable."
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan, its calls and how long they take.")
 @click.option("--fresh", is_flag=True, help="Do not resume an unfinished run of the same plan.")
 @click.option(
     "--min-coverage",
     type=Number(0.0, 1.0),
     default=1.0,
     show_default=True,
-    help="Share of the items that must be read for exit 0.",
+    help="Share of the planned items that must be read for exit 0.",
 )
 @click.option("--quiet", is_flag=True, help="Say nothing when all is well.")
 @json_option

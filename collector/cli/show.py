@@ -41,9 +41,9 @@ async def command(
 ) -> int:
     """Show one image now, as of a time, or through its history.
 
-    TIME is a date, a time (UTC when it names no zone), or how long ago, as 36h or 7d. As of a time
-    an image is confirmed, assumed (not read since), gone (deleted or no longer shared), or not
-    known. The exit code is 1 when there is no version to show.
+    TIME is a date, a time (UTC unless it names a zone), or how long ago, such as 36h or 7d. As of a
+    time an image is confirmed, assumed (not read since), gone (deleted or no longer shared), or not
+    known. The exit code is 1 if there is no version to show.
     """
     if history and at is not None:
         raise UsageError("--at and --history exclude each other")

@@ -22,15 +22,22 @@ __all__ = ["command"]
     help="Where to listen, on loopback; 0 picks one.",
 )
 @click.option(
-    "--images", type=click.IntRange(0, 10_000_000), default=500, show_default=True, help="How many."
+    "--images",
+    type=click.IntRange(0, 10_000_000),
+    default=500,
+    show_default=True,
+    help="Number of images.",
 )
 @click.option("--rate-limit", type=Number(0.0), default=0.0, help="Requests a second; 0: no limit.")
 @click.option("--latency", type=Number(0.0), default=0.0, help="Seconds before each answer.")
 @click.option(
-    "--faults", metavar="SPEC", default="", help="Such as 500=0.05,reset=0.01,delete=0.02."
+    "--faults",
+    metavar="SPEC",
+    default="",
+    help="Faults and their shares, such as 500=0.05,reset=0.01,delete=0.02.",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of the images and the faults."
+    "--seed", type=int, default=0, show_default=True, help="Seed of the images and the faults."
 )
 def command(**options: Any) -> int:
     """Serve a local stand-in for the JD Cloud VM endpoint.

@@ -25,15 +25,15 @@ __all__ = ["command"]
     type=age,
     default="26h",
     show_default=True,
-    help="How old the last complete run may be, of every account.",
+    help="How old each account's last complete run may be.",
 )
 @json_option
 @until_stopped
 async def command(where: Where, max_age: timedelta, *, as_json: bool) -> int:
     """Tell whether the inventory is fresh and whole.
 
-    It is judged by runs of the whole configuration, not by narrowed ones. The exit code is 3 when
-    the last complete run, of any account, is older than --max-age, or there is none.
+    Only runs of the whole configuration count, not narrowed ones. The exit code is 3 if the last
+    complete run of any account is older than --max-age, or there is none.
     """
     async with reading(where) as opened:
         import msgspec  # noqa: PLC0415 - slow to import

@@ -38,7 +38,7 @@ def _kept(text: str) -> tuple[int, str]:
     type=_kept,
     metavar="RUN_ID:DIGEST",
     multiple=True,
-    help="A digest that was kept elsewhere: finds a chain that was rewritten whole.",
+    help="A digest kept elsewhere; finds a chain that was rewritten whole. Repeatable.",
 )
 @json_option
 @until_stopped

@@ -330,9 +330,10 @@ cannot happen there.
 
 _CRASH: Final = """\
 `tests/faults/test_crash.py` starts a process, kills it at a random time, inspects the database, and
-starts the next. Whenever one finishes, all versions are compared with the endpoint's images, some of
-which are then changed or deleted. After each kill every item has one observation, and every image
-that was asked for more than a second before (plus half a second for a busy machine) is committed.
+starts the next. Whenever one finishes, all versions are compared with the endpoint's images, some
+of which are then changed or deleted. After each kill every item has one observation, and every
+image that was asked for more than a second before (plus half a second for a busy machine) is
+committed.
 """
 
 
