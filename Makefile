@@ -21,7 +21,7 @@ install: $(READY)  ## the environment in .venv, pinned and hashed
 demo: $(READY)  ## collect 500 simulated images into demo/, without credentials or network
 	@$(BIN)/collector demo --keep demo
 
-test: $(READY)  ## the whole suite; skips by name what needs a service that is not there
+test: $(READY)  ## the whole suite; names and skips what needs a missing service
 	$(BIN)/pytest -n auto --dist loadgroup
 
 lint: $(READY)  ## ruff, formatting, import contracts, bandit
@@ -42,13 +42,13 @@ docs: $(READY)  ## generate the data dictionary, the diagram, the pages of rules
 	$(BIN)/python docs/build.py
 	$(BIN)/python -m tests.faults.cells > docs/faults.md
 
-bench: $(READY)  ## throughput, rate, memory, against named peers in the same run
+bench: $(READY)  ## throughput, rate and memory, against named peers in the same run
 	$(BIN)/python -m bench
 
-chaos: $(READY)  ## the long form of the fault matrix (200 kills a database alone take 36 minutes)
+chaos: $(READY)  ## the long form of the fault matrix (200 kills on each database alone take 36 minutes)
 	COLLECTOR_CHAOS=1 $(BIN)/pytest -m 'chaos or not chaos' tests/faults
 
-coverage: $(READY)  ## the branches that the whole suite takes, processes included
+coverage: $(READY)  ## the branches that the suite takes, in its subprocesses too
 	$(BIN)/coverage run -m pytest -n auto --dist loadgroup --timeout 600 -k 'not not_a_byte'  # its own notes, too
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
@@ -58,10 +58,10 @@ mutants: $(READY)  ## mutation testing of what must not be wrong (an hour)
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-lock:  ## resolve requirements-dev.txt anew
+lock:  ## resolve requirements-dev.txt again
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --extra all --group dev pyproject.toml --output-file requirements-dev.txt \
 	  --custom-compile-command "make lock"
 
-clean:  ## remove what can be made again
+clean:  ## remove what can be rebuilt
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

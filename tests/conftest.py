@@ -1,7 +1,7 @@
 """Fresh, migrated databases for every test: `sqlite_url`, and `database_url` on all three kinds.
 
-The servers are those of the environment (`COLLECTOR_TEST_POSTGRESQL`, `COLLECTOR_TEST_MYSQL`), else
-on this machine. One that cannot be reached skips its tests, or fails them when
+The environment names the servers (`COLLECTOR_TEST_POSTGRESQL`, `COLLECTOR_TEST_MYSQL`); by default
+they are on this machine. If one cannot be reached, its tests are skipped, or fail with
 `COLLECTOR_REQUIRE_SERVICES=1`.
 """
 
@@ -35,7 +35,7 @@ SERVERS = {
 
 Execute = Callable[[Sequence[str]], None]
 
-# In the background of a script this signal is ignored, by the commands under test as well.
+# A script's background job ignores this signal, and so would the commands under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no failure: examples are not timed.
@@ -45,7 +45,7 @@ settings.load_profile("untimed")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Two a processor: half of the time tests wait, for servers, leases and signals."""
+    """Two per processor: half of the time, tests wait for servers, leases and signals."""
     return 2 * (os.cpu_count() or 1)
 
 
@@ -86,7 +86,7 @@ def statements_of(script: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The endpoints of the tests are on this machine, whatever it needs to reach others."""
+    """The tests' endpoints are on this machine, whatever proxy it needs to reach others."""
     for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -94,9 +94,9 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_log_of_others() -> Iterator[None]:
-    """What one test configured would write what a library says in another to its stderr.
+    """A log that one test configured does not catch what libraries say in another.
 
-    pytest takes back what shows warnings, and `logging` would not know: it would not set it.
+    pytest restores what shows warnings without `logging` noticing, which would not capture again.
     """
     yield
     logging.captureWarnings(capture=False)
@@ -105,13 +105,13 @@ def _no_log_of_others() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What another test said never to show again may be an ordinary word here."""
+    """A secret that another test registered may be an ordinary word here."""
     monkeypatch.setattr(collector.text, "_SECRETS", [])
 
 
 @pytest.fixture
 def no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No directory may be entered, as root's home by a service's user."""
+    """No directory may be entered, as a service's user may not enter root's home."""
 
     def refuse(path: Path, **_: object) -> None:
         raise PermissionError(EACCES, os.strerror(EACCES), str(path))
@@ -121,7 +121,7 @@ def no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[dict[str, str | None]]:
-    """Kind → why its server cannot be used; None when it can. PostgreSQL gets a template."""
+    """Kind → why its server cannot be used, or None; and the name of PostgreSQL's template."""
     found: dict[str, str | None] = {"sqlite": None}
     template = f"collector_template_{uuid.uuid4().hex[:12]}"
     for kind, url in SERVERS.items():
