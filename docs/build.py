@@ -4,6 +4,7 @@ They come from the models, the views, the audit rules and `questions.md`; a test
 """
 
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -209,12 +210,19 @@ def _rules_page() -> Iterator[str]:
         yield row(f"[{rule.id}](#{rule.id})", rule.severity, rule.title, defaults)
     for rule in load_rules().values():
         yield from ("", f"## {rule.id}", "", f"**{rule.title}** ({rule.severity})", "")
-        yield from (rule.rationale, "", f"- Remedy: {rule.remedy}", f"- Source: {rule.source}")
+        yield from (_filled(rule.rationale), "")
+        yield from (_filled(f"- Remedy: {rule.remedy}"), _filled(f"- Source: {rule.source}"))
         for name, parameter in rule.parameters.items():
-            yield f"- Parameter `{name} = {parameter.default}`: {parameter.meaning}"
+            yield _filled(f"- Parameter `{name} = {parameter.default}`: {parameter.meaning}")
         yield from ("", "```sql", f"{rule.sql};", "```")
     yield ""
     yield ADDING.rstrip()
+
+
+def _filled(text: str) -> str:
+    """A paragraph, or an entry of a list, in lines of the pages' width."""
+    indent = "  " if text.startswith("- ") else ""
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_on_hyphens=False)
 
 
 class _Dumper(yaml.SafeDumper):
