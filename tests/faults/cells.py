@@ -138,7 +138,7 @@ STAGES: Final = (
     "sealing",
 )
 
-ANEW, RESUMED, LATER, SEALED = "planned anew", "resumed", "sealed by the next run", "sealed"
+ANEW, RESUMED, LATER, SEALED = "planned again", "resumed", "sealed by the next run", "sealed"
 """What becomes of the struck run: closed as interrupted, gone on with, sealed without more calls,
 or sealed already."""
 

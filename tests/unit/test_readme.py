@@ -10,6 +10,13 @@ from collector.models import Outcome
 
 ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "README.zh-CN.md")
+PAGES = [
+    *READMES,
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "migrations/README.md",
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
+]
 
 
 def blocks(name: str) -> list[str]:
@@ -45,17 +52,19 @@ def test_every_command_shown_exists(name: str) -> None:
     assert set(shown) <= {*COMMANDS, "db"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *READMES,
-        "CONTRIBUTING.md",
-        *(str(p.relative_to(ROOT)) for p in sorted((ROOT / "docs").rglob("*.md"))),
-    ],
-)
+@pytest.mark.parametrize("name", PAGES)
 def test_every_link_leads_somewhere(name: str) -> None:
-    """A relative link names a file of the repository."""
+    """A relative link names a file of the repository, and a heading that the page has."""
     page = ROOT / name
-    links = re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", page.read_text())
+    links = re.findall(r"\]\((?!https?://|mailto:)([^)#\s]*)#?([^)\s]*)\)", page.read_text())
+    targets = [(page.parent / path if path else page, heading) for path, heading in links]
 
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    assert [str(target) for target, _ in targets if not target.exists()] == []
+    assert [link for link in targets if link[1] and link[1] not in anchors(link[0])] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
