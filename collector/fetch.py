@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from collector.jdcloud import protocol
-from collector.jdcloud.protocol import MAX_PAGE_SIZE, UNAUTHORIZED, Reply
+from collector.jdcloud.protocol import MAX_PAGE_SIZE, UNAUTHORIZED, Call, Reply
 from collector.lanes import AbandonedError, Account, Answer, Lane
 from collector.models import Drift, Item, Members, Normalized, Outcome, Result
 from collector.normalize import NotCanonical, members, normalize
@@ -66,42 +66,26 @@ class Fetcher:
     with_members: bool
     time_zone: ZoneInfo
 
-    async def single(self, lane: Lane, items: Sequence[Item]) -> None:
-        """Ask for the one item by describeImage; the caller took a slot."""
-        await self.writer.room()
-        await self._single(lane, items[0], has_slot=True)
+    async def single(self, lane: Lane, items: Sequence[Item], before: Answer | None = None) -> None:
+        """Ask for the one item by describeImage.
 
-    async def batch(self, lane: Lane, items: Sequence[Item]) -> None:
-        """Ask for all items by one describeImages; the caller took a slot."""
-        await self.writer.room()
-        await self._batch(lane, items, has_slot=True)
-
-    async def _single(
-        self, lane: Lane, item: Item, *, before: Answer | None = None, has_slot: bool = False
-    ) -> None:
-        call = protocol.describe_image(lane.key.region, item.image_id)
-        tally = self.writer.tally(item.run_id)
-        answer = await self.account.request(lane, call, tally, has_slot=has_slot)
-        answer = answer.after(before)
+        The caller took a slot, unless it is asked for because of the answer `before`.
+        """
+        item, call = items[0], protocol.describe_image(lane.key.region, items[0].image_id)
+        answer = await self._ask(lane, call, item.run_id, before)
         found = protocol.image_of(call, answer.reply, item.image_id)
         if isinstance(found, Reply):
             await self._end(lane, item, answer._replace(reply=found))
         else:
             await self._present(lane, item, answer, found)
 
-    async def _batch(
-        self,
-        lane: Lane,
-        items: Sequence[Item],
-        *,
-        before: Answer | None = None,
-        has_slot: bool = False,
-    ) -> None:
-        """Ask for all; halve what is refused, so that one poisoned id costs O(log n) calls."""
+    async def batch(self, lane: Lane, items: Sequence[Item], before: Answer | None = None) -> None:
+        """Ask for all by one describeImages; as for the slot, see `single`.
+
+        What is refused is halved, so that one poisoned id costs O(log n) calls.
+        """
         call = protocol.describe_images(lane.key.region, [item.image_id for item in items])
-        tally = self.writer.tally(items[0].run_id)
-        answer = await self.account.request(lane, call, tally, has_slot=has_slot)
-        answer = answer.after(before)
+        answer = await self._ask(lane, call, items[0].run_id, before)
         reply = answer.reply
         if reply.outcome in _UNDECIDED or reply.http_status == UNAUTHORIZED:
             for item in items:
@@ -110,8 +94,8 @@ class Fetcher:
         images = _images_of(reply)
         if images is None and len(items) > 1:
             middle = len(items) // 2
-            await self._batch(lane, items[:middle], before=answer)
-            await self._batch(lane, items[middle:], before=answer)
+            await self.batch(lane, items[:middle], answer)
+            await self.batch(lane, items[middle:], answer)
             return
         missing = []
         for number, item in enumerate(items, 1):
@@ -123,7 +107,14 @@ class Fetcher:
             else:
                 await self._present(lane, item, answer, image)
         for item in missing:
-            await self._single(lane, item, before=answer)
+            await self.single(lane, (item,), answer)
+
+    async def _ask(self, lane: Lane, call: Call, run_id: int, before: Answer | None) -> Answer:
+        if before is None:
+            await self.writer.room()
+        tally = self.writer.tally(run_id)
+        answer = await self.account.request(lane, call, tally, has_slot=before is None)
+        return answer.after(before)
 
     async def _present(self, lane: Lane, item: Item, answer: Answer, image: dict[str, Any]) -> None:
         try:
