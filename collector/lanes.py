@@ -10,6 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -22,7 +23,7 @@ from collector.retry import delay, should_retry
 from collector.settings import Api
 from collector.store.writes import Tally
 
-__all__ = ["AbandonedError", "Account", "Answer", "Lane", "OnReply", "unheard"]
+__all__ = ["AbandonedError", "Account", "Answer", "Lane", "OnReply", "stopped_within", "unheard"]
 
 OnReply = Callable[[LaneKey, Outcome, int, float], None]
 """Told of each answer: lane, outcome, which attempt it was, how long its turn took (seconds)."""
@@ -94,21 +95,6 @@ class Lane:
     def reopen(self) -> None:
         """Try again what was given up."""
         self.given_up, self._silent = False, 0
-
-
-class _Departure:
-    """Tells the gates once that a request left, or will not leave."""
-
-    __slots__ = ("_dispatcher", "_gate")
-
-    def __init__(self, dispatcher: Dispatcher, gate: LaneGate) -> None:
-        self._dispatcher = dispatcher
-        self._gate: LaneGate | None = gate
-
-    def __call__(self) -> None:
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            self._dispatcher.left(gate)
 
 
 @dataclass(eq=False)
@@ -219,8 +205,8 @@ class Account:
             try:
                 asked = time.monotonic()
                 granted = await self.dispatcher.turn(lane.gate)
-                departure = _Departure(self.dispatcher, lane.gate)
-                try:
+                with ExitStack() as departure:  # told once, when it leaves or will not leave
+                    departure.callback(self.dispatcher.left, lane.gate)
                     if not self.is_open(lane):
                         if answer is None or self.stopping:
                             raise AbandonedError
@@ -228,9 +214,7 @@ class Account:
                     tally["requests"] += 1
                     tally["retries"] += bool(answer)
                     fresh = answer is not None and answer.reply.outcome.is_silence
-                    reply = await self.client.send(call, self.signer, departure, fresh=fresh)
-                finally:
-                    departure()
+                    reply = await self.client.send(call, self.signer, departure.close, fresh=fresh)
             finally:
                 lane.slots.release()
             answer = Answer(reply, 1, granted, time.monotonic(), datetime.now(UTC)).after(answer)
@@ -241,7 +225,7 @@ class Account:
                 return answer
             wish_s = reply.retry_after_s
             pause = delay(answer.attempts, retry_after_s=wish_s, uniform=random.uniform)
-            if await self._stopped_within(pause):
+            if await stopped_within(self.stop, pause):
                 raise AbandonedError
 
     def _learn(self, lane: Lane, reply: Reply, granted: float, tally: Tally) -> None:
@@ -253,12 +237,14 @@ class Account:
         if reply.http_status == UNAUTHORIZED:
             self.refused = reply
 
-    async def _stopped_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                return await self.stop.wait()
-        except TimeoutError:
-            return False
+
+async def stopped_within(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait, but not longer than until the signal to stop; tell whether it came."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await stop.wait()
+    except TimeoutError:
+        return False
 
 
 def unheard(

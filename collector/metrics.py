@@ -4,7 +4,7 @@ Times and durations are in seconds, as Prometheus names them.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,10 @@ import prometheus_client as prometheus
 
 from collector import __version__
 from collector.models import LaneKey, Outcome, Result
+from collector.queue.letters import Depth
+from collector.store import migrate
+from collector.store.engine import Database
+from collector.store.freshness import lane_figures
 
 __all__ = ["LAG_PERIOD_S", "Metrics"]
 
@@ -97,14 +101,22 @@ class Metrics:
         if last_success is not None:
             self._success.labels(*lane).set(last_success.timestamp())
 
-    def queue(self, depths: Mapping[LaneKey, tuple[Mapping[str, int], float | None]]) -> None:
-        """What the queue holds: items by state, and the age of the oldest that waits (seconds)."""
+    def queue(self, depths: Iterable[Depth]) -> None:
+        """What the queue holds."""
         self._queue.clear()
         self._queue_age.clear()
-        for key, (counts, oldest_s) in depths.items():
-            for state, count in counts.items():
-                self._queue.labels(key.account, key.region, state).set(count)
-            self._queue_age.labels(key.account, key.region).set(oldest_s or 0.0)
+        for depth in depths:
+            lane = (depth.account, depth.region)
+            for state in ("ready", "delayed", "in_flight", "failed"):
+                self._queue.labels(*lane, state).set(getattr(depth, state))
+            self._queue_age.labels(*lane).set(depth.oldest_s or 0.0)
+
+    async def refresh(self, database: Database, depths: Iterable[Depth]) -> None:
+        """Put in what the database and the queue know."""
+        self.schema.labels(migrate.head()).set(1)
+        for key, figures in (await lane_figures(database)).items():
+            self.lane(key, *figures)
+        self.queue(depths)
 
     async def watch_loop(self) -> None:
         """Measure how late the event loop is, until cancelled."""

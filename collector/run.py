@@ -13,13 +13,11 @@ from collector.jdcloud.credentials import Credentials
 from collector.lanes import Account, unheard
 from collector.metrics import Metrics
 from collector.models import LaneKey, Outcome, Source
-from collector.queue.letters import Depth
 from collector.session import Session, open_session
 from collector.settings import Settings
 from collector.sources import ListingError, Sources, list_ids
-from collector.store import ledger, migrate, plan
+from collector.store import ledger, plan
 from collector.store.engine import Database
-from collector.store.freshness import lane_figures
 from collector.store.leases import void
 from collector.store.plan import Plan
 from collector.store.summary import Summary, summarize
@@ -32,7 +30,6 @@ __all__ = [
     "collect",
     "drain_on_stop",
     "exit_code",
-    "refresh",
     "seal_abandoned",
     "work",
 ]
@@ -97,19 +94,9 @@ async def collect(
         UnavailableError: the database failed; the run can be resumed.
     """
     wanted = {name: keys[name] for name in order.sources.accounts}
-    committed = metrics.committed if metrics is not None else None
-    on_reply = metrics.reply if metrics is not None else None
-    async with open_session(
-        settings, database, wanted, stop=stop, committed=committed, on_reply=on_reply
-    ) as session:
+    async with open_session(settings, database, wanted, stop=stop, metrics=metrics) as session:
         await session.serve_all()
-        if metrics is None:
-            return await work(session, order, watch=watch)
-        lag = session.group.create_task(metrics.watch_loop())
-        try:
-            return await work(session, order, watch=watch)
-        finally:
-            lag.cancel()
+        return await work(session, order, watch=watch)
 
 
 async def work(session: Session, order: Order, *, watch: Watch | None = None) -> Collected:
@@ -213,7 +200,8 @@ class _Run:
             if watching is not None:
                 watching.cancel()
             collected = await self._finish(opened, resumed=resumed)
-            self._session.forget(opened.run_id)
+            run = collected.summary.run
+            self._session.finished(opened.run_id, run["trigger"], run["status"])
             return collected
 
     async def _open(self) -> tuple[Plan, bool]:
@@ -327,16 +315,3 @@ def exit_code(collected: Collected, *, min_coverage: float, signal: int | None) 
     whole = summary.coverage >= min_coverage and not summary.run["listings_failed"]
     members_failed = not complete and summary.coverage == 1.0
     return Exit.OK if whole and not members_failed else Exit.PARTIAL
-
-
-async def refresh(metrics: Metrics, database: Database, depths: Sequence[Depth]) -> None:
-    """Put into the metrics what the database and the queue know."""
-    metrics.schema.labels(migrate.head()).set(1)
-    for key, figures in (await lane_figures(database)).items():
-        metrics.lane(key, *figures)
-    found = {}
-    for depth in depths:
-        states = ("ready", "delayed", "in_flight", "failed")
-        counts = {state: getattr(depth, state) for state in states}
-        found[LaneKey(depth.account, depth.region)] = (counts, depth.oldest_s)
-    metrics.queue(found)

@@ -7,8 +7,7 @@ whole session: everything is given back, and after a pause a new one begins.
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,11 +15,11 @@ from collector import log
 from collector.errors import HeldError, UnavailableError, leaves
 from collector.health import Health
 from collector.jdcloud.credentials import Credentials
+from collector.lanes import stopped_within
 from collector.metrics import Metrics
-from collector.models import LaneKey, Outcome, Result
 from collector.queue import queue_of
 from collector.queue.database import DatabaseQueue
-from collector.run import drain_on_stop, refresh
+from collector.run import drain_on_stop
 from collector.session import Session, open_session
 from collector.settings import Settings
 from collector.store import migrate
@@ -69,7 +68,6 @@ class Service:
     metrics: Metrics
     queue: DatabaseQueue = field(init=False)
     _holders: dict[str, str] = field(default_factory=dict)
-    _heard: float = field(default_factory=time.monotonic)
     _checked: bool = False
     _left: dict[str, int] = field(default_factory=dict)
 
@@ -82,17 +80,12 @@ class Service:
         Raises:
             SchemaError: the database is not at this program's revision.
         """
-        watching = asyncio.ensure_future(self._watch())
+        watching = asyncio.ensure_future(self.health.watch())
         try:
             await drain_on_stop(self.stop, self._sessions(), DRAIN_LIMIT_S, self.health.stopping)
         finally:
             watching.cancel()
             await asyncio.wait((watching,))
-
-    async def _watch(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.health.watch())
-            group.create_task(self.metrics.watch_loop())
 
     async def _sessions(self) -> None:
         backoff_s = BACKOFF_S
@@ -115,7 +108,7 @@ class Service:
             self.health.down(f"{reason}; trying again")
             log.get_logger().error("session_lost", reason=reason, again_in_s=round(pause_s, 1))
             self.health.beat()
-            await self.wait(pause_s)
+            await stopped_within(self.stop, pause_s)
 
     async def _session(self) -> None:
         check = migrate.require_head if self._checked else migrate.create_if_empty
@@ -126,9 +119,8 @@ class Service:
             self.database,
             self.keys,
             stop=self.stop,
-            settle=self.queue.settle,
-            committed=self._committed,
-            on_reply=self._replied,
+            metrics=self.metrics,
+            queue=self.queue,
             left=self._left,
         ) as session:
             await self.queue.connect(session.leases)
@@ -143,22 +135,11 @@ class Service:
                         session=session,
                         name=name,
                         queue=self.queue,
-                        metrics=self.metrics,
-                        wait=self.wait,
                         tried=lambda name, holder: self._tried(session, name, holder),
                     )
                     workers.create_task(worker.work())
             for task in tasks:
                 task.cancel()
-
-    def _committed(self, keys: Sequence[LaneKey], results: Sequence[Result], took_s: float) -> None:
-        self._heard = time.monotonic()
-        self.queue.committed(results)
-        self.metrics.committed(keys, results, took_s)
-
-    def _replied(self, key: LaneKey, outcome: Outcome, attempt: int, waited_s: float) -> None:
-        self._heard = time.monotonic()
-        self.metrics.reply(key, outcome, attempt, waited_s)
 
     async def _supervise(self, session: Session) -> None:
         """Tell that the work moves; end a session in which a run is stuck."""
@@ -167,8 +148,8 @@ class Service:
         limit_s = STALL_S + 2 * self.settings.api.timeout + 2 * slowest_s
         while True:
             if not session.runs:
-                self._heard = time.monotonic()
-            silent_s = time.monotonic() - self._heard
+                session.heard = time.monotonic()
+            silent_s = time.monotonic() - session.heard
             if silent_s > limit_s:
                 raise UnavailableError(f"nothing moved for {silent_s:.0f} s")
             self.health.beat()
@@ -183,8 +164,8 @@ class Service:
                 for lane in account.lanes.values():
                     rate = self.metrics.rate.labels(lane.key.account, lane.key.region)
                     rate.set(lane.gate.rate)
-            await refresh(self.metrics, self.database, await self.queue.depths())
-            await self.wait(REFRESH_S)
+            await self.metrics.refresh(self.database, await self.queue.depths())
+            await stopped_within(self.stop, REFRESH_S)
 
     def _tried(self, session: Session, name: str, holder: Holder | None) -> None:
         """A lease was tried: from the first one on the service is ready."""
@@ -195,9 +176,3 @@ class Service:
         parts = [f"serving {', '.join(held)}" if held else "serving no account"]
         parts += [f"{name} is held by {holder}" for name, holder in sorted(self._holders.items())]
         self.health.up("; ".join(parts))
-
-    async def wait(self, seconds: float) -> None:
-        """Wait, but not longer than until the signal to stop."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.stop.wait()

@@ -6,13 +6,10 @@ the session does not hold, and when the lease or the writer fails, everything st
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector import __version__, config, log
 from collector.errors import UnavailableError
@@ -21,13 +18,15 @@ from collector.gate import Dispatcher
 from collector.jdcloud import credentials
 from collector.jdcloud.client import Client, Signer
 from collector.jdcloud.credentials import Credentials
-from collector.lanes import Account, OnReply
-from collector.models import Item, LaneKey, Result
+from collector.lanes import Account
+from collector.metrics import Metrics
+from collector.models import Item, LaneKey, Outcome, Result
+from collector.queue.database import DatabaseQueue
 from collector.settings import Settings
 from collector.store.engine import Database
 from collector.store.leases import Leases
 from collector.store.plan import Opening, Plan
-from collector.store.writes import Committed, Writer
+from collector.store.writes import Writer
 
 __all__ = ["Session", "load_credentials", "open_session"]
 
@@ -50,7 +49,6 @@ def load_credentials(settings: Settings, env: Mapping[str, str]) -> dict[str, Cr
     return found
 
 
-@dataclass(slots=True)
 class Session:
     """The parts that work together; made by `open_session`.
 
@@ -58,24 +56,41 @@ class Session:
         group: tasks of the session; the first that fails ends it.
         stop: once set, nothing more is begun.
         file: the database's identity, when it is a file.
+        accounts: those that are served.
+        heard: when an answer or a commit was last heard of (`time.monotonic`).
         runs: those that are at work here, which are nobody's to seal.
         opening: held by whoever opens a run, or seals those that were abandoned.
     """
 
-    settings: Settings
-    database: Database
-    keys: Mapping[str, Credentials]
-    client: Client
-    leases: Leases
-    writer: Writer
     group: asyncio.TaskGroup
-    stop: asyncio.Event
-    on_reply: OnReply | None
     file: tuple[int, int] | None
-    accounts: dict[str, Account] = field(default_factory=dict)
-    runs: set[int] = field(default_factory=set)
-    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _dispatchers: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        keys: Mapping[str, Credentials],
+        *,
+        stop: asyncio.Event,
+        metrics: Metrics | None,
+        queue: DatabaseQueue | None,
+        left: dict[str, int] | None,
+    ) -> None:
+        self.settings, self.database, self.keys, self.stop = settings, database, keys, stop
+        self._metrics, self._queue = metrics, queue
+        self.leases = Leases(database, {name: one.key_id for name, one in keys.items()}, left)
+        settle = queue.settle if queue is not None else None
+        self.writer = Writer(database, self.leases, settle=settle, committed=self._committed)
+        self.client = Client(
+            timeout_s=settings.api.timeout,
+            max_response_bytes=settings.api.max_response_bytes,
+            guard=self.leases.check,
+        )
+        self.accounts: dict[str, Account] = {}
+        self.heard = time.monotonic()
+        self.runs: set[int] = set()
+        self.opening = asyncio.Lock()
+        self._dispatchers: list[asyncio.Task[None]] = []
 
     def serve(self, name: str, wait_s: float) -> Account:
         """Begin to serve an account whose lease was just taken; its first call waits `wait_s`."""
@@ -96,7 +111,7 @@ class Session:
             rate=effective.rate_limit,
             api=api,
             stop=self.stop,
-            on_reply=self.on_reply,
+            on_reply=self._replied,
         )
         return self.accounts[name]
 
@@ -145,15 +160,29 @@ class Session:
         self.runs.add(opened.run_id)
         return opened
 
-    def forget(self, run_id: int) -> None:
+    def finished(self, run_id: int, trigger: str, status: str) -> None:
         """A run is finished."""
         self.runs.discard(run_id)
         self.writer.forget(run_id)
+        if self._metrics is not None:
+            self._metrics.finished(trigger, status)
 
     def end(self) -> None:
         """Give no more turns."""
         for task in self._dispatchers:
             task.cancel()
+
+    def _replied(self, key: LaneKey, outcome: Outcome, attempt: int, waited_s: float) -> None:
+        self.heard = time.monotonic()
+        if self._metrics is not None:
+            self._metrics.reply(key, outcome, attempt, waited_s)
+
+    def _committed(self, keys: Sequence[LaneKey], results: Sequence[Result], took_s: float) -> None:
+        self.heard = time.monotonic()
+        if self._queue is not None:
+            self._queue.committed(results)
+        if self._metrics is not None:
+            self._metrics.committed(keys, results, took_s)
 
 
 @asynccontextmanager
@@ -163,39 +192,33 @@ async def open_session(
     keys: Mapping[str, Credentials],
     *,
     stop: asyncio.Event,
-    settle: Callable[[AsyncConnection, Sequence[Result]], Awaitable[None]] | None = None,
-    committed: Committed | None = None,
-    on_reply: OnReply | None = None,
+    metrics: Metrics | None = None,
+    queue: DatabaseQueue | None = None,
     left: dict[str, int] | None = None,
 ) -> AsyncIterator[Session]:
     """Work for the accounts in `keys`, once their leases are taken (`session.leases`).
 
     At the end of the block everything that was handed to the writer is committed and the leases are
     given back. When a lease is lost or the database fails, the block is cancelled.
-    `settle` and `committed` are described by `Writer`, `on_reply` by `Account`, `left` by `Leases`.
+    `metrics` count, and `queue` is told, what is committed; `left` is described by `Leases`.
     """
-    leases = Leases(database, {name: account.key_id for name, account in keys.items()}, left)
-    writer = Writer(database, leases, settle=settle, committed=committed)
-    api = settings.api
+    session = Session(settings, database, keys, stop=stop, metrics=metrics, queue=queue, left=left)
     try:
-        async with (
-            Client(
-                timeout_s=api.timeout, max_response_bytes=api.max_response_bytes, guard=leases.check
-            ) as client,
-            asyncio.TaskGroup() as group,
-        ):
-            keeping = group.create_task(leases.keep())
-            writing = group.create_task(writer.work())
-            parts = (client, leases, writer, group, stop, on_reply)
-            session = Session(settings, database, keys, *parts, await database.identity())
+        async with session.client, asyncio.TaskGroup() as group:
+            session.group, session.file = group, await database.identity()
+            keeping = [group.create_task(session.leases.keep())]
+            if metrics is not None:
+                keeping.append(group.create_task(metrics.watch_loop()))
+            writing = group.create_task(session.writer.work())
             yield session
             session.end()
-            writer.close()
+            session.writer.close()
             await writing
-            keeping.cancel()
+            for task in keeping:
+                task.cancel()
     finally:
         try:
             async with database.within(RELEASE_S):
-                await leases.release()
+                await session.leases.release()
         except UnavailableError as error:
             log.get_logger().warning("lease_not_released", reason=str(error))

@@ -7,7 +7,7 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,8 +17,7 @@ from typing import Final
 from collector import log
 from collector.errors import CollectorError
 from collector.jdcloud.protocol import MAX_PAGE_SIZE
-from collector.lanes import Account, Lane
-from collector.metrics import Metrics
+from collector.lanes import Account, Lane, stopped_within
 from collector.models import Item, LaneKey, Outcome
 from collector.queue.database import DatabaseQueue
 from collector.run import DRAIN_S, Order, close_run, drain_on_stop, seal_abandoned, work
@@ -61,15 +60,12 @@ class Worker:
     Attributes:
         session: whose leases, writer and signal to stop it shares.
         name: of the account.
-        wait: sleeps so many seconds, or until the signal.
         tried: told of each attempt to take the lease: the account, and who else holds it.
     """
 
     session: Session
     name: str
     queue: DatabaseQueue
-    metrics: Metrics
-    wait: Callable[[float], Awaitable[None]]
     tried: Callable[[str, Holder | None], None]
     account: Account = field(init=False)
     _pauses: dict[str, float] = field(default_factory=dict)
@@ -103,7 +99,7 @@ class Worker:
             self.tried(self.name, taken if isinstance(taken, Holder) else None)
             if not isinstance(taken, Holder):
                 return taken
-            await self.wait(LEASE_POLL_S * _uniform(0.7, 1.3))
+            await stopped_within(self.session.stop, LEASE_POLL_S * _uniform(0.7, 1.3))
         return None
 
     async def _serve_queue(self) -> None:
@@ -112,7 +108,7 @@ class Worker:
             if keys := await self.due():
                 await _QueueRun(self).go(keys)
             else:
-                await self.wait(POLL_S * _uniform(0.8, 1.2))
+                await stopped_within(self.session.stop, POLL_S * _uniform(0.8, 1.2))
 
     async def due(self, run_id: int = 0) -> list[LaneKey]:
         """The lanes that are open and have something that the run did not have."""
@@ -127,7 +123,7 @@ class Worker:
             if last is not None and last[1]:
                 wait_s = every_s + jitter_s - (datetime.now(UTC) - last[0]).total_seconds()
             if wait_s > 0:
-                await self.wait(min(wait_s, RECHECK_S))
+                await stopped_within(self.session.stop, min(wait_s, RECHECK_S))
                 continue
             await self._rest()
             if not self.session.stop.is_set():
@@ -142,14 +138,13 @@ class Worker:
                 sources = await asyncio.to_thread(kept.enter_context, opening)
             except CollectorError as error:
                 log.get_logger().error("schedule_failed", reason=str(error))
-                await self.wait(self._pause("schedule"))
+                await stopped_within(self.session.stop, self._pause("schedule"))
                 return
             for lane in self.account.lanes.values():
                 lane.reopen()
             order = Order(sources, trigger="schedule", account=self.name)
             collected = await work(self.session, order)
         run = collected.summary.run
-        self.metrics.finished("schedule", run["status"])
         facts = ("id", "status", "planned", "present", "not_found", "failed", "digest")
         log.get_logger().info("run_finished", **{name: run[name] for name in facts})
 
@@ -170,7 +165,7 @@ class Worker:
             if self.account.refused is not None:
                 pause_s, reason = self._pause(""), self.account.refused.error_message
                 log.get_logger().error("account_paused", reason=reason, pause_s=pause_s)
-                await self.wait(pause_s)
+                await stopped_within(self.session.stop, pause_s)
                 self.account.refused = None
 
     def _reopen(self, lane: Lane) -> None:
@@ -207,8 +202,7 @@ class _QueueRun:
             stopped = session.stop.is_set()
             await self._plan.planned(datetime.now(UTC))
             status, digest = await close_run(session, run_id, interrupted=stopped)
-            session.forget(run_id)
-            worker.metrics.finished("queue", status)
+            session.finished(run_id, "queue", status)
             log.get_logger().info(
                 "run_finished", status=status, planned=self._taken, digest=digest, trigger="queue"
             )
@@ -251,5 +245,5 @@ class _QueueRun:
             elif tried and not queue.in_flight(key):
                 return
             else:
-                await self._worker.wait(POLL_S)
+                await stopped_within(self._session.stop, POLL_S)
             tried = not items

@@ -14,7 +14,7 @@ from collector.cli.options import Number, config_option, json_option, opened, se
 from collector.metrics import Metrics
 from collector.models import Source
 from collector.queue.letters import depths
-from collector.run import Collected, Order, collect, exit_code, refresh
+from collector.run import Collected, Order, collect, exit_code
 from collector.session import load_credentials
 from collector.settings import Settings
 from collector.sources import Selection, Sources
@@ -100,7 +100,7 @@ async def carry_out(
             settings, database, keys, order, stop=stop, watch=watch, metrics=metrics
         )
         if metrics is not None:
-            await _write_metrics(settings, database, metrics, collected, quiet=quiet)
+            await _write_metrics(settings, database, metrics, quiet=quiet)
     run = collected.summary.run
     facts = ["id", "status", "planned", "present", "not_found", "failed"]
     facts += ["requests", "retries", "throttled", "digest"]
@@ -109,12 +109,10 @@ async def carry_out(
 
 
 async def _write_metrics(
-    settings: Settings, database: Database, metrics: Metrics, collected: Collected, *, quiet: bool
+    settings: Settings, database: Database, metrics: Metrics, *, quiet: bool
 ) -> None:
-    run = collected.summary.run
-    metrics.finished(run["trigger"], run["status"])
     async with database.within():
-        await refresh(metrics, database, await depths(database))
+        await metrics.refresh(database, await depths(database))
     path = settings.base / settings.metrics.textfile
     try:
         metrics.write(path)

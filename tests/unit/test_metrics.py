@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collector.metrics import Metrics
 from collector.models import Item, LaneKey, Outcome, Result
+from collector.queue.letters import Depth
 
 KEY = LaneKey("default", "cn-north-1")
 LANE = {"account": "default", "region": "cn-north-1"}
@@ -56,13 +57,13 @@ def test_lanes_and_queue_follow_the_database():
     """What is read from the store replaces what was there; a lane that is gone is not shown."""
     metrics, at = Metrics(), datetime(2026, 1, 1, tzinfo=UTC)
     metrics.lane(KEY, at, 0.5)
-    metrics.queue({KEY: ({"ready": 2, "failed": 1}, 30.0)})
+    metrics.queue([Depth("default", "cn-north-1", 2, 0, 0, 1, 30.0, None)])
     assert of(metrics, "lane_last_success_timestamp_seconds", **LANE) == at.timestamp()
     assert of(metrics, "lane_coverage_ratio", **LANE) == 0.5
     assert of(metrics, "queue_items", **LANE, state="ready") == 2
     assert of(metrics, "queue_oldest_seconds", **LANE) == 30
 
-    metrics.queue({})
+    metrics.queue([])
 
     assert of(metrics, "queue_items", **LANE, state="ready") is None
 
