@@ -104,7 +104,7 @@ class Gate:
 
     def __init__(self, rate: float, *, not_before: float = -inf) -> None:
         self.not_before = not_before
-        self.rate = self.maximum = rate
+        self.rate, self.maximum = 0.0, rate
         self._slots, self._guard = _Window(), _Window()
         self._windows = (self._slots, self._guard) if rate else ()
         if rate:
@@ -206,22 +206,19 @@ class LaneGate(Gate):
     def accepted(self) -> None:
         """An answer came that was not a 429."""
         if self._adaptive:
-            self._follow(self._adaptive.accepted(time.monotonic()))
+            self.set_rate(self._adaptive.accepted(time.monotonic()))
 
     def throttled(self, granted_at: float) -> None:
         """A 429 came to the request whose turn was at that time."""
         if self._adaptive:
-            self._follow(self._adaptive.throttled(granted_at, time.monotonic()))
-
-    def _follow(self, rate: float) -> None:
-        if rate != self.rate:
-            self.set_rate(rate)
+            self.set_rate(self._adaptive.throttled(granted_at, time.monotonic()))
 
     @override
     def set_rate(self, rate: float) -> None:
-        super().set_rate(rate)
-        if self.waiters:  # their turn may be sooner now
-            self._wake()
+        if rate != self.rate:
+            super().set_rate(rate)
+            if self.waiters:  # their turn may be sooner now
+                self._wake()
 
 
 class Dispatcher:

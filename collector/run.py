@@ -10,7 +10,7 @@ from typing import Final
 from collector import log
 from collector.errors import Exit, UnavailableError
 from collector.jdcloud.credentials import Credentials
-from collector.lanes import Account, unheard
+from collector.lanes import unheard
 from collector.metrics import Metrics
 from collector.models import LaneKey, Outcome, Source
 from collector.session import Session, open_session
@@ -176,9 +176,8 @@ async def _close_abandoned(session: Session, run_id: int) -> None:
 
 class _Run:
     def __init__(self, session: Session, order: Order) -> None:
-        self._session = session
-        self._database = session.database
-        self._order = order
+        self._session, self._database, self._order = session, session.database, order
+        self._accounts = [session.accounts[name] for name in order.sources.accounts]
         self._unlisted: dict[tuple[LaneKey, Source], ListingError] = {}
         self._cut = False
 
@@ -260,9 +259,8 @@ class _Run:
 
     @contextmanager
     def _deadline(self) -> Iterator[None]:
-        deadline, timer = self._session.settings.api.deadline, None
-        if deadline:
-            timer = asyncio.get_running_loop().call_later(deadline, self._close_accounts)
+        loop, within_s = asyncio.get_running_loop(), self._session.settings.api.deadline
+        timer = loop.call_later(within_s, self._close_accounts) if within_s else None
         try:
             yield
         finally:
@@ -275,10 +273,6 @@ class _Run:
         self._cut = True
         for account in self._accounts:
             account.closing = True
-
-    @property
-    def _accounts(self) -> list[Account]:
-        return [self._session.accounts[name] for name in self._order.sources.accounts]
 
     async def _finish(self, opened: Plan, *, resumed: bool) -> Collected:
         stopped = self._session.stop.is_set()

@@ -124,10 +124,8 @@ class Service:
             left=self._left,
         ) as session:
             await self.queue.connect(session.leases)
-            tasks = [
-                session.group.create_task(task)
-                for task in (self.queue.watch(), self._supervise(session))
-            ]
+            session.beside(self.queue.watch())
+            session.beside(self._supervise(session))
             async with asyncio.TaskGroup() as workers:
                 workers.create_task(self._refresh(session))
                 for name in self.keys:
@@ -138,8 +136,6 @@ class Service:
                         tried=lambda name, holder: self._tried(session, name, holder),
                     )
                     workers.create_task(worker.work())
-            for task in tasks:
-                task.cancel()
 
     async def _supervise(self, session: Session) -> None:
         """Tell that the work moves; end a session in which a run is stuck."""

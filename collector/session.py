@@ -6,7 +6,7 @@ the session does not hold, and when the lease or the writer fails, everything st
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -54,6 +54,7 @@ class Session:
 
     Attributes:
         group: tasks of the session; the first that fails ends it.
+        besides: those of them that are cancelled at its end.
         stop: once set, nothing more is begun.
         file: the database's identity, when it is a file.
         accounts: those that are served.
@@ -90,7 +91,11 @@ class Session:
         self.heard = time.monotonic()
         self.runs: set[int] = set()
         self.opening = asyncio.Lock()
-        self._dispatchers: list[asyncio.Task[None]] = []
+        self.besides: list[asyncio.Task[None]] = []
+
+    def beside(self, work: Coroutine[None, None, None]) -> None:
+        """Do something until the session ends; when it fails, the session does."""
+        self.besides.append(self.group.create_task(work))
 
     def serve(self, name: str, wait_s: float) -> Account:
         """Begin to serve an account whose lease was just taken; its first call waits `wait_s`."""
@@ -102,7 +107,7 @@ class Session:
             scheme=api.signature,
             token_encoding=api.security_token_encoding,
         )
-        self._dispatchers.append(self.group.create_task(dispatcher.run()))
+        self.beside(dispatcher.run())
         self.accounts[name] = Account(
             name,
             client=self.client,
@@ -167,11 +172,6 @@ class Session:
         if self._metrics is not None:
             self._metrics.finished(trigger, status)
 
-    def end(self) -> None:
-        """Give no more turns."""
-        for task in self._dispatchers:
-            task.cancel()
-
     def _replied(self, key: LaneKey, outcome: Outcome, attempt: int, waited_s: float) -> None:
         self.heard = time.monotonic()
         if self._metrics is not None:
@@ -204,17 +204,16 @@ async def open_session(
     """
     session = Session(settings, database, keys, stop=stop, metrics=metrics, queue=queue, left=left)
     try:
-        async with session.client, asyncio.TaskGroup() as group:
-            session.group, session.file = group, await database.identity()
-            keeping = [group.create_task(session.leases.keep())]
+        async with session.client, asyncio.TaskGroup() as session.group:
+            session.file = await database.identity()
+            session.beside(session.leases.keep())
             if metrics is not None:
-                keeping.append(group.create_task(metrics.watch_loop()))
-            writing = group.create_task(session.writer.work())
+                session.beside(metrics.watch_loop())
+            writing = session.group.create_task(session.writer.work())
             yield session
-            session.end()
             session.writer.close()
             await writing
-            for task in keeping:
+            for task in session.besides:
                 task.cancel()
     finally:
         try:

@@ -8,6 +8,7 @@ whose envelope says NOT_FOUND and names the image asked for proves an absence: a
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -144,20 +145,15 @@ def classify(
             return Reply(
                 Outcome.INVALID_RESPONSE, status, error_message=clean(message), retryable=True
             )
-        return _failure(call, status, _bare(body), headers=headers, request_id=None, now=now)
+        envelope, keys = {}, 0
     if not isinstance(envelope, dict):
         envelope = {}
     request_id = _text(envelope.get("requestId")) or _text(headers.get("x-jdcloud-request-id"))
     error = _error_of(envelope)
-    if status != _OK:
-        error = error or _bare(body)
-        return _failure(call, status, error, headers=headers, request_id=request_id, now=now)
+    if status != _OK and error is None:  # HTML of a proxy, plain text, nothing
+        error = _Error(None, None, _snippet(body))
     if error is not None:
-        code = error.code or status
-        reply = _failure(call, code, error, headers=headers, request_id=request_id, now=now)
-        if reply.outcome is Outcome.NOT_FOUND:  # absence is proved by an HTTP 404 alone
-            reply = replace(reply, outcome=Outcome.INVALID_RESPONSE)
-        return replace(reply, http_status=status)
+        return _failure(call, status, error, headers=headers, request_id=request_id, now=now)
     result = envelope.get("result")
     if not isinstance(result, dict):
         return Reply(
@@ -206,11 +202,6 @@ class _Error(msgspec.Struct, frozen=True, gc=False):
     message: str | None
 
 
-def _bare(body: bytes) -> _Error:
-    """An error that came without an envelope: HTML of a proxy, plain text, nothing."""
-    return _Error(None, None, _snippet(body))
-
-
 def _error_of(envelope: dict[str, Any]) -> _Error | None:
     """The envelope's error; a gateway may send a bare text or a message without an envelope."""
     error = envelope.get("error")
@@ -240,14 +231,14 @@ def _failure(
     outcome, retryable = Outcome.INVALID_RESPONSE, False
     retry_after_s = None
     message = error.message
-    if status in (UNAUTHORIZED, _FORBIDDEN):
+    code = error.code if status == _OK else status
+    if code in (UNAUTHORIZED, _FORBIDDEN):
         outcome = Outcome.DENIED
-    elif status == _NOT_FOUND:
-        if _proves_absence(call, error):
-            outcome = Outcome.NOT_FOUND
-    elif status == _TOO_MANY:
+    elif status == _NOT_FOUND and _proves_absence(call, error):
+        outcome = Outcome.NOT_FOUND
+    elif code == _TOO_MANY:
         outcome, retryable = Outcome.THROTTLED, error.status != "QUOTA_EXCEEDED"
-    elif status in _SERVER_ERRORS:
+    elif code in _SERVER_ERRORS:
         outcome, retryable = Outcome.SERVER_ERROR, True
     elif _MULTIPLE_CHOICES <= status < _BAD_REQUEST:
         message = f"redirect to {headers.get('Location')}, which is not followed"
@@ -326,13 +317,7 @@ class _Object(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        self.twice: list[str] = []
-        if len(self) < len(pairs):
-            seen: set[str] = set()
-            for key, _ in pairs:
-                if key in seen:
-                    self.twice.append(key)
-                seen.add(key)
+        self.twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
 
 
 def _duplicates(body: bytes) -> tuple[str, ...]:
