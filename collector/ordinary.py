@@ -79,45 +79,36 @@ def ordinary(image: Mapping[str, Any], time_zone: ZoneInfo) -> Normalized | None
     try:
         found = msgspec.convert(image, _Image)
         payload = _encode(found)
+        if b"\\u0000" in payload:  # NUL, or a text that looks like its escape
+            return None
         columns: dict[str, ColumnValue] = dict(zip(_columns, _values(found), strict=True))
         for column, path in _TIMES:
             if columns[column] is not None:
                 columns[column] = read_time(columns[column], time_zone, path)
         rest = {n: v for n in _OTHERS if (v := getattr(found, n)) is not None}
         columns["extra"] = canonical(rest) if rest else None
+        disks = [] if found.systemDisk is None else [_disk(found.systemDisk, "system", 0)]
+        disks += [_disk(disk, "data", place) for place, disk in enumerate(found.dataDisks or (), 1)]
     except (ValueError, RecursionError):
         return None
-    if b"\\u0000" in payload:  # NUL, or a text that looks like its escape
-        return None
-    disks: list[Mapping[str, ColumnValue]] = []
-    strange_data = strange_system = False
-    if (disk := found.systemDisk) is not None:
-        if (row := _disk(disk, "system", 0)) is None:
-            return None
-        disks.append(row)
-        strange_system = row["extra"] is not None
-    if found.dataDisks:
-        for position, disk in enumerate(found.dataDisks, 1):
-            if (row := _disk(disk, "data", position)) is None:
-                return None
-            disks.append(row)
-            strange_data = strange_data or row["extra"] is not None
-    drift = _drift(strange_data, strange_system, found.uefiSupport is not None)
+    strange = {disk["role"] for disk in disks if disk["extra"] is not None}
+    drift = _drift("data" in strange, "system" in strange, found.uefiSupport is not None)
     digest = hashlib.sha256(payload).hexdigest()
     return Normalized(payload.decode(), digest, columns, tuple(disks), drift)
 
 
-def _disk(disk: Any, role: str, position: int) -> dict[str, ColumnValue] | None:
-    """A row of one disk; None when it has both kinds of details."""
+def _disk(disk: Any, role: str, position: int) -> dict[str, ColumnValue]:
+    """A row of one disk.
+
+    Raises:
+        ValueError: it has both kinds of details.
+    """
     cloud, local = disk.cloudDisk, disk.localDisk
-    if cloud is None:
-        cloud = (
-            _NO_CLOUD
-            if local is None
-            else _Cloud(**{name: getattr(local, name) for name in LOCAL.fields})
-        )
-    elif local is not None:
-        return None
+    if local is not None:
+        if cloud is not None:
+            raise ValueError
+        cloud = _Cloud(**{name: getattr(local, name) for name in LOCAL.fields})
+    cloud = cloud or _NO_CLOUD
     values = (role, position, *_disk_values(disk), *_cloud_values(cloud), _EXTRA[cloud.encrypt])
     return dict(zip(_disk_columns, values, strict=True))
 
