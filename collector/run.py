@@ -37,6 +37,12 @@ __all__ = [
 DRAIN_S: Final = 10.0
 """How long requests in flight may finish after a signal (seconds)."""
 
+FACTS: Final = (
+    *("id", "trigger", "status", "planned", "present", "not_found", "failed"),
+    *("requests", "retries", "throttled", "digest"),
+)
+"""What the log says of a run that is finished."""
+
 Watch = Callable[[Session, dict[LaneKey, int]], Coroutine[None, None, None]]
 """Shows progress until cancelled; told the session and how many items wait in each lane."""
 
@@ -201,6 +207,7 @@ class _Run:
             collected = await self._finish(opened, resumed=resumed)
             run = collected.summary.run
             self._session.finished(opened.run_id, run["trigger"], run["status"])
+            log.get_logger().info("run_finished", **{name: run[name] for name in FACTS})
             return collected
 
     async def _open(self) -> tuple[Plan, bool]:

@@ -142,11 +142,7 @@ class Worker:
                 return
             for lane in self.account.lanes.values():
                 lane.reopen()
-            order = Order(sources, trigger="schedule", account=self.name)
-            collected = await work(self.session, order)
-        run = collected.summary.run
-        facts = ("id", "status", "planned", "present", "not_found", "failed", "digest")
-        log.get_logger().info("run_finished", **{name: run[name] for name in facts})
+            await work(self.session, Order(sources, trigger="schedule", account=self.name))
 
     async def _rest(self) -> None:
         """After refused credentials, wait; let a silent lane be tried again after a while."""

@@ -101,10 +101,6 @@ async def carry_out(
         )
         if metrics is not None:
             await _write_metrics(settings, database, metrics, quiet=quiet)
-    run = collected.summary.run
-    facts = ["id", "status", "planned", "present", "not_found", "failed"]
-    facts += ["requests", "retries", "throttled", "digest"]
-    log.get_logger().info("run_finished", **{name: run[name] for name in facts})
     return collected
 
 
