@@ -21,8 +21,6 @@ from types import NoneType
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import msgspec
-
 from collector.canonical import NotCanonical, canonical, fingerprint
 from collector.documented import CLOUD, DISK, IMAGE, INT64, LOCAL, Field, Object, read_time
 from collector.models import ColumnValue, Drift, Normalized
@@ -32,8 +30,6 @@ __all__ = ["NotCanonical", "canonical", "careful", "fingerprint", "members", "no
 
 MAX_VALUE = 200
 """Characters of an unknown value, or of an unknown key, that a drift row holds."""
-
-_ENCODER = msgspec.json.Encoder(order="sorted")
 
 _JSON_TYPES: dict[type, str] = {str: "string", int: "number", float: "number", bool: "boolean"}
 _JSON_TYPES |= {dict: "object", list: "array", NoneType: "null"}
@@ -209,7 +205,7 @@ _drift = lru_cache(maxsize=1024)(Drift)  # the same few come with every image
 
 def _extra(rest: Mapping[str, Any]) -> str | None:
     """Return canonical JSON of what is left; None when nothing is."""
-    return _ENCODER.encode(rest).decode() if rest else None
+    return canonical(rest) if rest else None
 
 
 _INTEGER = re.compile(r"([+-]?[0-9]{1,40})(?:\.0+)?")
@@ -239,7 +235,7 @@ def _text(value: object) -> str:
     """Return a scalar as the payload writes it."""
     if isinstance(value, dict | list):
         raise ValueError  # noqa: TRY004 - one class for all that is unreadable
-    return value if isinstance(value, str) else _ENCODER.encode(value).decode()
+    return value if isinstance(value, str) else canonical(value)
 
 
 _READ: dict[type, Callable[[object], ColumnValue]] = {int: _integer, bool: _boolean, str: _text}

@@ -215,22 +215,19 @@ class _QueueRun:
             while keys or feeding:
                 for key in keys:
                     if key not in feeding:
-                        feeding[key] = group.create_task(self._feed(key))
+                        feed = self._session.feed(key, self._pages(key), urgent=True)
+                        feeding[key] = group.create_task(feed)
                 first = asyncio.FIRST_COMPLETED
                 await asyncio.wait(feeding.values(), timeout=POLL_S, return_when=first)
                 feeding = {key: task for key, task in feeding.items() if not task.done()}
                 keys = await self._worker.due(self._plan.run_id) if self._room else ()
 
-    async def _feed(self, key: LaneKey) -> None:
-        settings = self._session.settings
-        api, rate = settings.api, settings.account(key.account).rate_limit
-        size = min(api.concurrency, ceil(rate))
+    async def _pages(self, key: LaneKey) -> AsyncIterator[Sequence[Item]]:
+        """Few at once: what is begun and cut off by a crash counts as delivered."""
+        api = self._session.settings.api
+        size = min(api.concurrency, ceil(self._account.rate))
         if api.fetch == "batch":
             size = api.concurrency * MAX_PAGE_SIZE
-        await self._session.feed(key, self._pages(key, size), urgent=True)
-
-    async def _pages(self, key: LaneKey, size: int) -> AsyncIterator[Sequence[Item]]:
-        """Few at once: what is begun and cut off by a crash counts as delivered."""
         lane, queue, tried = self._account.lane(key.region), self._worker.queue, False
         while self._room > 0 and self._account.is_open(lane):
             items = await queue.take(self._plan, key, min(size, self._room))
