@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final, Self
 from urllib.request import getproxies, proxy_bypass
 from weakref import WeakSet
@@ -25,7 +24,7 @@ from yarl import URL
 from collector import __version__
 from collector.errors import ConfigurationError
 from collector.jdcloud.credentials import Credentials
-from collector.jdcloud.protocol import Call, Reply, classify, clean
+from collector.jdcloud.protocol import Call, Reply, classify, clean, http_date
 from collector.jdcloud.signing import Scheme, TokenEncoding, sign, wire_path, wire_query
 from collector.models import Outcome
 from collector.text import os_reason, passwords_of, redact
@@ -154,11 +153,8 @@ class Client:
         if self._last_date is None:
             return None
         text, arrived = self._last_date
-        try:
-            date = parsedate_to_datetime(text)
-        except ValueError:
-            return None
-        return (date.replace(tzinfo=date.tzinfo or UTC) - arrived).total_seconds()
+        date = http_date(text)
+        return None if date is None else (date - arrived).total_seconds()
 
     async def send(
         self,

@@ -32,6 +32,7 @@ __all__ = [
     "describe_image",
     "describe_image_members",
     "describe_images",
+    "http_date",
     "image_of",
     "list_images",
 ]
@@ -265,19 +266,23 @@ def _proves_absence(call: Call, error: _Error) -> bool:
     )
 
 
+def http_date(text: str) -> datetime | None:
+    """A date of HTTP (RFC 9110, 5.6.7), in UTC if it has no zone; None when it is none."""
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return date.replace(tzinfo=date.tzinfo or UTC)
+
+
 def _retry_after_s(value: str | None, now: datetime) -> float | None:
     """Seconds or an HTTP date (RFC 9110, 10.2.3); None when it is neither."""
     if value is None:
         return None
     if _SECONDS.fullmatch(value.strip()):
         return float(value)
-    try:
-        date = parsedate_to_datetime(value)
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=UTC)
-        return max(0.0, (date - now).total_seconds())
-    except (ValueError, OverflowError):
-        return None
+    date = http_date(value)
+    return None if date is None else max(0.0, (date - now).total_seconds())
 
 
 def _text(value: object) -> str | None:

@@ -516,6 +516,7 @@ async def test_tls_is_at_least_1_2(newest: str, accepted: bool) -> None:
 async def test_clock_skew() -> None:
     """The difference to the endpoint's clock is read off its last answer; nonsense is no answer."""
     dates = [format_datetime(datetime.now(UTC) + timedelta(seconds=90)), "soon"]
+    dates += ["Mon, 01 Jan 99999999999 00:00:00 GMT"]
 
     async def handler(_: web.Request) -> web.Response:
         return web.Response(text=ANSWER, headers={"Date": dates.pop(0)})
@@ -524,8 +525,9 @@ async def test_clock_skew() -> None:
         assert sender.clock_skew_s is None
         await sender.send(CALL, account)
         assert sender.clock_skew_s == pytest.approx(90, abs=10)
-        await sender.send(CALL, account)
-        assert sender.clock_skew_s is None
+        for _ in range(2):
+            await sender.send(CALL, account)
+            assert sender.clock_skew_s is None
 
 
 async def test_no_limit_but_the_callers() -> None:
