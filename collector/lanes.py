@@ -10,7 +10,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -198,6 +197,15 @@ class Account:
             UnavailableError: the same, because the database did not answer in time.
         """
         answer: Answer | None = None
+        under_way = False
+
+        def depart() -> None:
+            """Tell the gates once that the request left, or will not leave."""
+            nonlocal under_way
+            if under_way:
+                under_way = False
+                self.dispatcher.left(lane.gate)
+
         while True:
             if not has_slot:
                 await lane.slots.acquire()
@@ -205,8 +213,8 @@ class Account:
             try:
                 asked = time.monotonic()
                 granted = await self.dispatcher.turn(lane.gate)
-                with ExitStack() as departure:  # told once, when it leaves or will not leave
-                    departure.callback(self.dispatcher.left, lane.gate)
+                under_way = True
+                try:
                     if not self.is_open(lane):
                         if answer is None or self.stopping:
                             raise AbandonedError
@@ -214,7 +222,9 @@ class Account:
                     tally["requests"] += 1
                     tally["retries"] += bool(answer)
                     fresh = answer is not None and answer.reply.outcome.is_silence
-                    reply = await self.client.send(call, self.signer, departure.close, fresh=fresh)
+                    reply = await self.client.send(call, self.signer, depart, fresh=fresh)
+                finally:
+                    depart()
             finally:
                 lane.slots.release()
             answer = Answer(reply, 1, granted, time.monotonic(), datetime.now(UTC)).after(answer)
