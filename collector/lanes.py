@@ -214,18 +214,16 @@ class Account:
                 asked = time.monotonic()
                 granted = await self.dispatcher.turn(lane.gate)
                 under_way = True
-                try:
-                    if not self.is_open(lane):
-                        if answer is None or self.stopping:
-                            raise AbandonedError
-                        return answer
-                    tally["requests"] += 1
-                    tally["retries"] += bool(answer)
-                    fresh = answer is not None and answer.reply.outcome.is_silence
-                    reply = await self.client.send(call, self.signer, depart, fresh=fresh)
-                finally:
-                    depart()
+                if not self.is_open(lane):
+                    if answer is None or self.stopping:
+                        raise AbandonedError
+                    return answer
+                tally["requests"] += 1
+                tally["retries"] += bool(answer)
+                fresh = answer is not None and answer.reply.outcome.is_silence
+                reply = await self.client.send(call, self.signer, depart, fresh=fresh)
             finally:
+                depart()
                 lane.slots.release()
             answer = Answer(reply, 1, granted, time.monotonic(), datetime.now(UTC)).after(answer)
             if self.on_reply is not None:
