@@ -160,9 +160,12 @@ def test_not_found_without_request_id() -> None:
     """An error that lacks `requestId`, or `code`, still counts; the header's id serves instead."""
     error = {"status": "NOT_FOUND", "message": f"Image '{ID}' not found"}
 
-    reply = judge(404, {"error": error}, headers={"X-Jdcloud-Request-Id": "h1"})
+    headers = {"X-Jdcloud-Request-Id": "h1"}
+
+    reply = judge(404, {"error": error}, headers=headers)
 
     assert (reply.outcome, reply.request_id) == (NOT_FOUND, "h1")
+    assert judge(502, b"<html>", headers=headers).request_id == "h1"
     assert judge(404, {"error": error}).request_id is None
 
 
