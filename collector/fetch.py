@@ -140,7 +140,7 @@ class Fetcher:
         try:
             answer = await self.account.request(lane, call, self.writer.tally(item.run_id))
         except AbandonedError:
-            if self.account.stopping:  # a resumed run asks for the image again
+            if self.account.stop.is_set():  # a resumed run asks for the image again
                 raise
             return Members(Outcome.NOT_ATTEMPTED)
         result = answer.reply.result

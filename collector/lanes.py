@@ -121,11 +121,6 @@ class Account:
     refused: Reply | None = None
     closing: bool = False
 
-    @property
-    def stopping(self) -> bool:
-        """Whether the whole process is asked to stop."""
-        return self.stop.is_set()
-
     def lane(self, region: str) -> Lane:
         """The lane of a region, made when it is new."""
         if region not in self.lanes:
@@ -136,7 +131,7 @@ class Account:
 
     def is_open(self, lane: Lane) -> bool:
         """Whether something new may be begun in a lane."""
-        stopped = self.stopping or self.closing
+        stopped = self.stop.is_set() or self.closing
         return not (stopped or lane.given_up or self.refused is not None)
 
     async def feed(
@@ -215,7 +210,7 @@ class Account:
                 granted = await self.dispatcher.turn(lane.gate)
                 under_way = True
                 if not self.is_open(lane):
-                    if answer is None or self.stopping:
+                    if answer is None or self.stop.is_set():
                         raise AbandonedError
                     return answer
                 tally["requests"] += 1
