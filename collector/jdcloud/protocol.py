@@ -315,28 +315,19 @@ def _count_keys(value: object, depth: int) -> int:
     return keys
 
 
-class _Object(dict[str, Any]):
-    """A decoded object that remembers which of its keys came more than once."""
-
-    __slots__ = ("twice",)
-
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        self.twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
-
-
 def _duplicates(body: bytes) -> tuple[str, ...]:
     """Paths of keys that came twice, inside `result` relative to it; at most 20, sorted."""
     found: set[str] = set()
 
     def walk(value: object, path: str) -> None:
-        if isinstance(value, _Object):
-            found.update(f"{path}{key}" for key in value.twice)
-            for key, item in value.items():
+        if isinstance(value, tuple):  # the pairs of an object
+            times = Counter(key for key, _ in value)
+            found.update(f"{path}{key}" for key in times if times[key] > 1)
+            for key, item in dict(value).items():
                 walk(item, "" if path == "" and key == "result" else f"{path}{key}.")
         elif isinstance(value, list):
             for item in value:
                 walk(item, f"{path.removesuffix('.')}[].")
 
-    walk(json.loads(body.decode(), object_pairs_hook=_Object), "")
+    walk(json.loads(body.decode(), object_pairs_hook=tuple), "")
     return tuple(clean(path) for path in sorted(found)[:_MAX_DUPLICATES])
