@@ -5,6 +5,7 @@ in one is asked for singly before anything is concluded.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -193,10 +194,6 @@ def _images_of(reply: Reply) -> dict[str, dict[str, Any]] | None:
         return None
     if reply.duplicate_keys:
         return {}
-    found: dict[str, dict[str, Any]] = {}
-    twice = set()
-    for image in images:
-        image_id = image.get("imageId")
-        if isinstance(image_id, str):
-            twice.add(image_id) if image_id in found else found.setdefault(image_id, image)
-    return {image_id: image for image_id, image in found.items() if image_id not in twice}
+    named = [image for image in images if isinstance(image.get("imageId"), str)]
+    times = Counter(image["imageId"] for image in named)
+    return {image["imageId"]: image for image in named if times[image["imageId"]] == 1}
