@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from bench.harness import peer
 from bench.peer import REGION
@@ -120,8 +119,7 @@ async def main(url: str, folder: Path) -> Times:
                 yield items[start : start + 500]
 
         lane, kept = account.lane(REGION), Kept()
-        zone = ZoneInfo("Asia/Shanghai")
-        fetcher = Fetcher(account, kept, with_members=False, time_zone=zone)
+        fetcher = Fetcher(account, kept)
         watch.start()
         await account.feed(lane, pages(), one_by_one, fetcher.single)
         watch.note("single: all up to the writer")

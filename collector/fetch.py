@@ -7,7 +7,6 @@ in one is asked for singly before anything is concluded.
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -53,19 +52,12 @@ def split_batches(items: Sequence[Item]) -> list[Sequence[Item]]:
     return batches
 
 
-@dataclass(frozen=True, slots=True)
 class Fetcher:
-    """Asks for the items of one account and hands the results to the writer.
+    """Asks for the items of one account and hands the results to the writer."""
 
-    Attributes:
-        with_members: also ask who a private image is shared with.
-        time_zone: in which the API's zone-less times are read.
-    """
-
-    account: Account
-    writer: Writer
-    with_members: bool
-    time_zone: ZoneInfo
+    def __init__(self, account: Account, writer: Writer) -> None:
+        self._account, self._writer = account, writer
+        self._zone = ZoneInfo(account.api.time_zone)
 
     async def single(self, lane: Lane, items: Sequence[Item], before: Answer | None = None) -> None:
         """Ask for the one item by describeImage.
@@ -112,14 +104,14 @@ class Fetcher:
 
     async def _ask(self, lane: Lane, call: Call, run_id: int, before: Answer | None) -> Answer:
         if before is None:
-            await self.writer.room()
-        tally = self.writer.tally(run_id)
-        answer = await self.account.request(lane, call, tally, has_slot=before is None)
+            await self._writer.room()
+        tally = self._writer.tally(run_id)
+        answer = await self._account.request(lane, call, tally, has_slot=before is None)
         return answer.after(before)
 
     async def _present(self, lane: Lane, item: Item, answer: Answer, image: dict[str, Any]) -> None:
         try:
-            content = normalize(image, time_zone=self.time_zone)
+            content = normalize(image, time_zone=self._zone)
         except NotCanonical as error:
             reply = replace(
                 answer.reply,
@@ -132,16 +124,16 @@ class Fetcher:
             twice = (Drift(path, "duplicate key") for path in answer.reply.duplicate_keys)
             content = replace(content, drift=(*content.drift, *twice))
         shared = None
-        if self.with_members and content.columns.get("image_source") == "private":
+        if self._account.api.members and content.columns.get("image_source") == "private":
             shared = await self._members(lane, item)
         await self._end(lane, item, answer, image=content, shared=shared)
 
     async def _members(self, lane: Lane, item: Item) -> Members:
         call = protocol.describe_image_members(lane.key.region, item.image_id)
         try:
-            answer = await self.account.request(lane, call, self.writer.tally(item.run_id))
+            answer = await self._account.request(lane, call, self._writer.tally(item.run_id))
         except AbandonedError:
-            if self.account.stop.is_set():  # a resumed run asks for the image again
+            if self._account.stop.is_set():  # a resumed run asks for the image again
                 raise
             return Members(Outcome.NOT_ATTEMPTED)
         result = answer.reply.result
@@ -179,7 +171,7 @@ class Fetcher:
             image=image,
             members=shared,
         )
-        await self.writer.put(result)
+        await self._writer.put(result)
 
 
 def _images_of(reply: Reply) -> dict[str, dict[str, Any]] | None:

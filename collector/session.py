@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 from collector import __version__, config, log
 from collector.errors import UnavailableError
@@ -134,10 +133,9 @@ class Session:
         self, key: LaneKey, pages: AsyncIterator[Sequence[Item]], *, urgent: bool = False
     ) -> None:
         """Ask for items of a lane, one a call or many as configured; see `Account.feed`."""
-        account, api = self.accounts[key.account], self.settings.api
-        lane, zone = account.lane(key.region), ZoneInfo(api.time_zone)
-        fetcher = Fetcher(account, self.writer, with_members=api.members, time_zone=zone)
-        if api.fetch == "batch":
+        account = self.accounts[key.account]
+        lane, fetcher = account.lane(key.region), Fetcher(account, self.writer)
+        if account.api.fetch == "batch":
             await account.feed(lane, pages, split_batches, fetcher.batch, urgent=urgent)
         else:
             await account.feed(lane, pages, one_by_one, fetcher.single, urgent=urgent)

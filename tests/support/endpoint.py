@@ -155,18 +155,22 @@ async def serving(
     concurrency: int = 16,
     max_attempts: int = 5,
     adaptive: bool = False,
+    members: bool = False,
     stop: asyncio.Event | None = None,
     on_reply: OnReply | None = None,
 ) -> AsyncIterator[tuple[Account, Lane]]:
     """An account at work with one lane, its dispatcher running."""
     dispatcher = Dispatcher(account_rate)
+    api = Api(
+        concurrency=concurrency, max_attempts=max_attempts, adaptive=adaptive, members=members
+    )
     account = Account(
         name,
         client=endpoint,
         signer=name,
         dispatcher=dispatcher,
         rate=rate,
-        api=Api(concurrency=concurrency, max_attempts=max_attempts, adaptive=adaptive),
+        api=api,
         stop=stop or asyncio.Event(),
         on_reply=on_reply,
     )

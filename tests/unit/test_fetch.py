@@ -16,7 +16,7 @@ from collector.jdcloud.protocol import MAX_PAGE_SIZE, Call, Reply, describe_imag
 from collector.jdcloud.signing import wire_query
 from collector.models import Item, Outcome, Result
 from tests.support.endpoint import REGION, Endpoint, Results, error, found, items, pages, serving
-from tests.support.inventory import ZONE, image
+from tests.support.inventory import image
 from tests.support.virtual_time import run_virtual
 
 SILENT = Reply(Outcome.TIMEOUT, error_message="no answer", retryable=True)
@@ -28,7 +28,6 @@ def collect(
     ids: Sequence[str],
     *,
     batch: bool = False,
-    members: bool = False,
     **options: Any,
 ) -> dict[str, Result]:
     """Ask for the ids as a run does; the results by id."""
@@ -36,7 +35,7 @@ def collect(
     async def main() -> dict[str, Result]:
         results = Results()
         async with serving(endpoint, **options) as (account, lane):
-            fetcher = Fetcher(account, results, with_members=members, time_zone=ZONE)
+            fetcher = Fetcher(account, results)
             process = fetcher.batch if batch else fetcher.single
             split = split_batches if batch else lambda page: [(item,) for item in page]
             await account.feed(lane, pages(items(*ids)), split, process)
@@ -289,7 +288,7 @@ def test_a_batch_is_read_in_small_steps() -> None:
 
         endpoint = Endpoint([image(one) for one in IDS], latency_s=0.0)
         async with serving(endpoint) as (account, lane):
-            fetcher = Fetcher(account, results, with_members=False, time_zone=ZONE)
+            fetcher = Fetcher(account, results)
             watching = asyncio.ensure_future(watch())
             await account.feed(lane, pages(items(*IDS)), split_batches, fetcher.batch)
             watching.cancel()
@@ -313,8 +312,8 @@ def test_an_answer_is_dated_by_its_arrival() -> None:
                 return await super().send(call, *rest, **how)
 
         results = Results()
-        async with serving(Late([image(one) for one in ids])) as (account, lane):
-            fetcher = Fetcher(account, results, with_members=True, time_zone=ZONE)
+        async with serving(Late([image(one) for one in ids]), members=True) as (account, lane):
+            fetcher = Fetcher(account, results)
             await account.feed(lane, pages(items(*ids)), split_batches, fetcher.batch)
         assert len(results.all) == len(asked) == 5
         assert all(result.observed_at <= asked[0] for result in results.all)
