@@ -91,7 +91,7 @@ def ordinary(image: Mapping[str, Any], time_zone: ZoneInfo) -> Normalized | None
         disks += [_disk(disk, "data", place) for place, disk in enumerate(found.dataDisks or (), 1)]
     except (ValueError, RecursionError):
         return None
-    strange = {disk["role"] for disk in disks if disk["extra"] is not None}
+    strange = [disk["role"] for disk in disks if disk["extra"] is not None]
     drift = _drift("data" in strange, "system" in strange, found.uefiSupport is not None)
     digest = hashlib.sha256(payload).hexdigest()
     return Normalized(payload.decode(), digest, columns, tuple(disks), drift)
@@ -104,11 +104,12 @@ def _disk(disk: Any, role: str, position: int) -> dict[str, ColumnValue]:
         ValueError: it has both kinds of details.
     """
     cloud, local = disk.cloudDisk, disk.localDisk
-    if local is not None:
-        if cloud is not None:
-            raise ValueError
+    if local is None:
+        cloud = cloud or _NO_CLOUD
+    elif cloud is None:
         cloud = _Cloud(**{name: getattr(local, name) for name in LOCAL.fields})
-    cloud = cloud or _NO_CLOUD
+    else:
+        raise ValueError
     values = (role, position, *_disk_values(disk), *_cloud_values(cloud), _EXTRA[cloud.encrypt])
     return dict(zip(_disk_columns, values, strict=True))
 
