@@ -3,7 +3,7 @@
 A change is a moment at which a version of an image, or a list of its members, begins or ends.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -41,8 +41,6 @@ _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 _Path = tuple[str | int, ...]
 _Pair = tuple[Record | None, Record | None]
-_Page = dict[tuple[datetime, int], dict[int, sa.Row[Any]]]
-"""Moments by time and image: the row of kind 0 (version), of kind 1 (list), or both."""
 
 
 class FieldChange(NamedTuple):
@@ -225,14 +223,15 @@ async def changes(database: Database, since: datetime, until: datetime) -> Async
         database.read() as connection,
         aclosing(pages(streaming, _between(since, until), MANY)) as rows,
     ):
-        page: _Page = {}
+        page: list[sa.Row[Any]] = []
         async for some in rows:
             for row in some:
-                if len(page) >= MANY and (row.at, row.image_pk) not in page:
+                # The two rows of one moment stay together.
+                if len(page) >= MANY and row[:2] != page[-1][:2]:
                     for change in await _details(connection, page):
                         yield change
-                    page = {}
-                page.setdefault((row.at, row.image_pk), {})[row.kind] = row
+                    page = []
+                page.append(row)
         for change in await _details(connection, page):
             yield change
 
@@ -245,28 +244,28 @@ async def latest(
     every = sa.select(found.c.at, found.c.image_pk).distinct().subquery()
     number = (await connection.execute(sa.select(sa.func.count()).select_from(every))).scalar_one()
     order = (found.c.at.desc(), found.c.image_pk.desc(), found.c.kind)
-    page: _Page = {}  # a moment of an image has two rows at most
-    for row in await connection.execute(sa.select(found).order_by(*order).limit(2 * limit)):
-        page.setdefault((row.at, row.image_pk), {})[row.kind] = row
-    return (await _details(connection, page))[:limit], number
+    # A moment of an image has two rows at most.
+    rows = await connection.execute(sa.select(found).order_by(*order).limit(2 * limit))
+    return (await _details(connection, rows))[:limit], number
 
 
-async def _details(connection: AsyncConnection, page: _Page) -> list[Change]:
-    """Load what a page of moments refers to, and compare it."""
+async def _details(connection: AsyncConnection, rows: Iterable[sa.Row[Any]]) -> list[Change]:
+    """Load what the rows of `moments` refer to, and compare it."""
+    page: dict[tuple[datetime, int], dict[int, sa.Row[Any]]] = {}
     ids: tuple[set[int], set[int]] = (set(), set())
-    for rows in page.values():
-        for kind, row in rows.items():
-            ids[kind].update(filter(None, (row.before, row.after)))
+    for row in rows:
+        page.setdefault((row.at, row.image_pk), {})[row.kind] = row
+        ids[row.kind].update(filter(None, (row.before, row.after)))
     versions = await load_versions(connection, image_versions.c.id.in_(ids[0]))
     lists = await load_lists(connection, member_versions.c.id.in_(ids[1]))
     by_id = {v["id"]: v for v in versions}, {one["id"]: one for one in lists}
     query = sa.select(images).where(images.c.id.in_({pk for _, pk in page}))
     image = {row["id"]: dict(row) for row in (await connection.execute(query)).mappings()}
-    names = await _names(connection, [key for key, rows in page.items() if 0 not in rows])
+    names = await _names(connection, [key for key, kinds in page.items() if 0 not in kinds])
     found = []
-    for (at, pk), rows in page.items():
+    for (at, pk), kinds in page.items():
         pairs: list[_Pair] = [(None, None), (None, None)]
-        for kind, row in rows.items():
+        for kind, row in kinds.items():
             pairs[kind] = (by_id[kind].get(row.before), by_id[kind].get(row.after))
         found.append(_change(at, image[pk], names.get((at, pk)), *pairs))
     return found
@@ -294,11 +293,8 @@ async def history(
     """All versions and lists of an image, as `reads.find` gives it, and what changed when."""
     versions = await load_versions(connection, image_versions.c.image_pk == image["id"])
     lists = await load_lists(connection, member_versions.c.image_pk == image["id"])
-    query = moments(lambda at: at.table.c.image_pk == image["id"])
-    page: _Page = {}
-    for row in await connection.execute(query):
-        page.setdefault((row.at, row.image_pk), {})[row.kind] = row
-    return versions, lists, await _details(connection, page)
+    found = await connection.execute(moments(lambda at: at.table.c.image_pk == image["id"]))
+    return versions, lists, await _details(connection, found)
 
 
 def _change(at: datetime, image: Record, name: str | None, versions: _Pair, lists: _Pair) -> Change:
