@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, case, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS
@@ -22,6 +22,7 @@ from collector.store.schema import (
     images,
     member_versions,
 )
+from collector.store.views import CONFIRMED
 
 __all__ = [
     "AsOf",
@@ -43,9 +44,6 @@ MANY: Final = 500
 """Keys of one statement."""
 
 _v, _l, _d = image_versions.c, member_versions.c, disk_attachments.c
-_CONFIRMED: Final = case((_v.valid_to.is_(None), images.c.last_seen_at), else_=_v.last_confirmed_at)
-_CONTENT: Final = tuple(str(column.name) for column in IMAGE_COLUMNS)
-_PERIOD: Final = ("id", "image_pk", "run_id", "closed_run_id", "valid_from", "valid_to")
 
 
 class Knowledge(StrEnum):
@@ -108,16 +106,14 @@ async def as_of(connection: AsyncConnection, image: Record, at: datetime) -> AsO
 
 async def load_versions(connection: AsyncConnection, which: ColumnElement[bool]) -> list[Record]:
     """Versions with their disks, by image and beginning; `last_confirmed_at` is always set."""
-    columns = [*(_v[name] for name in _PERIOD), _CONFIRMED.label("last_confirmed_at")]
-    columns += [_v[name] for name in ("fingerprint", "payload", *_CONTENT)]
+    period = (_v.id, _v.image_pk, _v.run_id, _v.closed_run_id, _v.valid_from, _v.valid_to)
     query = (
-        select(*columns)
+        select(*period, CONFIRMED, _v.fingerprint, _v.payload, *IMAGE_COLUMNS)
         .select_from(image_versions.join(images, images.c.id == _v.image_pk))
         .where(which)
         .order_by(_v.image_pk, _v.valid_from)
     )
-    disks = select(_d.image_version_id, *(_d[column.name] for column in DISK_COLUMNS))
-    disks = disks.order_by(_d.role.desc(), _d.position)
+    disks = select(_d.image_version_id, *DISK_COLUMNS).order_by(_d.role.desc(), _d.position)
     return await _with_parts(connection, query, "disks", disks, _d.image_version_id)
 
 

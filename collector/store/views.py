@@ -20,13 +20,15 @@ from collector.store.schema import (
 )
 from collector.store.types import as_double
 
-__all__ = ["CREATE_VIEWS", "VIEWS"]
+__all__ = ["CONFIRMED", "CREATE_VIEWS", "VIEWS"]
 
 _i, _v, _d, _o, _l = images.c, image_versions.c, disk_attachments.c, observation_rows.c, lanes.c
 _IDENTITY = (_i.account, _i.region, _i.image_id)
-_CONTENT = tuple(_v[column.name] for column in IMAGE_COLUMNS)
-_DISK = tuple(_d[column.name] for column in DISK_COLUMNS)
-_CONFIRMED = case((_v.valid_to.is_(None), _i.last_seen_at), else_=_v.last_confirmed_at)
+
+CONFIRMED = case((_v.valid_to.is_(None), _i.last_seen_at), else_=_v.last_confirmed_at).label(
+    "last_confirmed_at"
+)
+"""When a version was seen last: an open one is confirmed by its image alone."""
 
 _versions = images.join(image_versions, _v.image_pk == _i.id)
 _disks = _versions.join(disk_attachments, _d.image_version_id == _v.id)
@@ -65,10 +67,12 @@ def _unread_images() -> Select[tuple[object, ...]]:
 
 _SELECTS: dict[str, Select[tuple[object, ...]]] = {
     "observations": _observations(),
-    "current_images": select(*_IDENTITY, _i.state, *_CONTENT, _i.last_seen_at)
+    "current_images": select(*_IDENTITY, _i.state, *IMAGE_COLUMNS, _i.last_seen_at)
     .select_from(_versions)
     .where(_v.valid_to.is_(None)),
-    "current_disks": select(*_IDENTITY, *_DISK).select_from(_disks).where(_v.valid_to.is_(None)),
+    "current_disks": select(*_IDENTITY, *DISK_COLUMNS)
+    .select_from(_disks)
+    .where(_v.valid_to.is_(None)),
     "current_members": select(
         *_IDENTITY,
         *(image_members.c.position, image_members.c.pin, image_members.c.login_name),
@@ -77,16 +81,12 @@ _SELECTS: dict[str, Select[tuple[object, ...]]] = {
     .select_from(_members)
     .where(member_versions.c.valid_to.is_(None)),
     "image_history": select(
-        *_IDENTITY,
-        _v.valid_from,
-        _v.valid_to,
-        _CONFIRMED.label("last_confirmed_at"),
-        *_CONTENT,
-        _v.fingerprint,
-        _v.run_id,
-        _v.closed_run_id,
+        *(*_IDENTITY, _v.valid_from, _v.valid_to, CONFIRMED, *IMAGE_COLUMNS),
+        *(_v.fingerprint, _v.run_id, _v.closed_run_id),
     ).select_from(_versions),
-    "disk_history": select(*_IDENTITY, _v.valid_from, _v.valid_to, *_DISK).select_from(_disks),
+    "disk_history": select(*_IDENTITY, _v.valid_from, _v.valid_to, *DISK_COLUMNS).select_from(
+        _disks
+    ),
     "run_coverage": _run_coverage(),
     "unread_images": _unread_images(),
 }
