@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -146,14 +146,8 @@ class Leases:
         return (await self._living()).get(account)
 
     async def _look(self) -> dict[str, Holder]:
-        query = select(leases).where(leases.c.expires > self._database.now())
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
-        return {
-            row.account: Holder(row.account, row.holder, row.expires)
-            for row in rows
-            if not (self._is_dead(row) or self._is_left(row))
-        }
+        rows = await _unexpired(self._database)
+        return {row.account: _holder(row) for row in rows if not self._is_over(row)}
 
     async def take_all(self) -> float:
         """Take every account, or none.
@@ -201,16 +195,16 @@ class Leases:
                 leases.c.account == account, leases.c.name != name, leases.c.expires > now
             )
             for other in await connection.execute(others):
-                if not (self._is_dead(other) or self._is_left(other)):
-                    return Holder(account, other.holder, other.expires)
+                if not self._is_over(other):
+                    return _holder(other)
             if row is None:
                 values = {"name": name, "token": 1, "expires": later, "free_at": now, **mine}
                 await connection.execute(insert(leases).values(values))
                 token, wait_s = 1, 0.0
             else:
-                died = row.expires > row.now and (self._is_dead(row) or self._is_left(row))
+                died = row.expires > row.now and self._is_over(row)
                 if row.expires > row.now and not died:
-                    return Holder(account, row.holder, row.expires)
+                    return _holder(row)
                 token = row.token + 1
                 wait_s = GAP_S if died else max(0.0, (row.free_at - row.now).total_seconds())
                 change: dict[str, Any] = {"token": token, "expires": later, **mine}
@@ -296,18 +290,15 @@ class Leases:
         oldest = min((self._began[account] for account in self._tokens), default=-SEND_S)
         self._send_until = oldest + SEND_S
 
-    def _is_dead(self, row: Any) -> bool:
-        """Whether the holder was a process of this very machine that is no more."""
+    def _is_over(self, row: Any) -> bool:
+        """Whether its holder is no more: a dead process of this machine, or this one before."""
+        if all(getattr(row, name) == value for name, value in self._identity.items()):
+            return bool(self._left.get(row.account) == row.token)
         here = self._identity["boot_id"]
         if not here or row.boot_id != here:
             return False
         started = _started(row.pid)
         return started != row.pid_started and not (started is None and _is_hidden(row.pid))
-
-    def _is_left(self, row: Any) -> bool:
-        """Whether an earlier session of this very process left it behind."""
-        mine = all(getattr(row, name) == value for name, value in self._identity.items())
-        return mine and self._left.get(row.account) == row.token
 
     def _are(self, tokens: Mapping[str, int]) -> Any:
         pairs = [(self._names[account], token) for account, token in sorted(tokens.items())]
@@ -323,7 +314,14 @@ async def void(database: Database, after: timedelta) -> None:
 
 async def holders(database: Database) -> list[Holder]:
     """Who holds which account now, by the database's clock."""
+    return [_holder(row) for row in await _unexpired(database)]
+
+
+async def _unexpired(database: Database) -> Sequence[Any]:
+    query = select(leases).where(leases.c.expires > database.now()).order_by(leases.c.account)
     async with database.read() as connection:
-        query = select(leases).where(leases.c.expires > database.now()).order_by(leases.c.account)
-        rows = (await connection.execute(query)).all()
-    return [Holder(row.account, row.holder, row.expires) for row in rows]
+        return (await connection.execute(query)).all()
+
+
+def _holder(row: Any) -> Holder:
+    return Holder(row.account, row.holder, row.expires)
