@@ -1,11 +1,9 @@
 """Schema revisions: alembic on the connections of this program, from a wheel as from a checkout."""
 
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, inspect, select, table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,9 +11,8 @@ from sqlalchemy.sql.expression import column
 
 from collector.errors import HeldError, SchemaError, UnavailableError, UsageError
 from collector.store.engine import Database
-
-if TYPE_CHECKING:
-    from alembic.config import Config
+from collector.store.schema import leases, metadata
+from collector.store.views import CREATE_VIEWS
 
 __all__ = [
     "create_if_empty",
@@ -33,9 +30,6 @@ _LOCK_S: Final = 60
 """How long to wait for another process that is migrating (seconds)."""
 
 _VERSION: Final = table("alembic_version", column("version_num"))
-
-_LEASES: Final = table("leases", column("account"), column("holder"), column("expires"))
-"""What every revision has of it."""
 
 
 def _scripts() -> Path:
@@ -142,7 +136,7 @@ async def upgrade(database: Database, revision: str = "head") -> None:
     if not database.exists:
         sql(database.kind, revision)  # refused, it leaves no empty file
         database.create_file()
-    await _migrate(database, lambda config: _command().upgrade(config, revision))
+    await _migrate(database, "upgrade", revision)
 
 
 async def downgrade(database: Database, revision: str) -> None:
@@ -152,7 +146,7 @@ async def downgrade(database: Database, revision: str) -> None:
         HeldError: a process holds an account.
     """
     require_file(database)
-    await _migrate(database, lambda config: _command().downgrade(config, revision), down=True)
+    await _migrate(database, "downgrade", revision)
 
 
 async def drift(database: Database) -> list[str]:
@@ -163,8 +157,6 @@ async def drift(database: Database) -> list[str]:
     """
     from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - slow to import
     from alembic.migration import MigrationContext  # noqa: PLC0415
-
-    from collector.store.schema import metadata  # noqa: PLC0415
 
     def compare(connection: Connection) -> list[str]:
         options = {"include_object": lambda item, *_: _exists_on(item, connection.dialect.name)}
@@ -179,8 +171,6 @@ async def drift(database: Database) -> list[str]:
 
 
 def _missing_views(connection: Connection) -> list[str]:
-    from collector.store.views import CREATE_VIEWS  # noqa: PLC0415 - slow to import
-
     found = set(inspect(connection).get_view_names())
     return [name for name in CREATE_VIEWS if name not in found]
 
@@ -192,10 +182,7 @@ def sql(kind: str, revision: str = "head") -> str:
         UsageError: there is no such revision.
     """
     output = io.StringIO()
-    config = _config()
-    config.attributes |= {"dialect": kind, "output": output}
-    with _refusal():
-        _command().upgrade(config, revision, sql=True)
+    _run("upgrade", revision, sql=True, dialect=kind, output=output)
     return output.getvalue()
 
 
@@ -210,14 +197,7 @@ def _in_words(entry: Any) -> str:
     return " ".join(str(getattr(part, "name", part)) for part in entry if part is not None)
 
 
-async def _migrate(
-    database: Database, run: Callable[["Config"], None], *, down: bool = False
-) -> None:
-    def migrate(connection: Connection) -> None:
-        config = _config()
-        config.attributes["connection"] = connection
-        run(config)
-
+async def _migrate(database: Database, way: str, revision: str) -> None:
     async with database.within(), database.read():
         pass  # it answers; what follows may take long
     with database.explained():
@@ -232,10 +212,9 @@ async def _migrate(
                 found = await _current(connection)
                 if found is not None and found not in _revisions():
                     raise not_at_head(database, found)
-                if found is not None and (down or found != head()):
+                if found is not None and (way == "downgrade" or found != head()):
                     await _require_nobody(database, connection)
-                with _refusal():
-                    await connection.run_sync(migrate)
+                await connection.run_sync(lambda sync: _run(way, revision, connection=sync))
                 await connection.commit()
             finally:
                 await connection.invalidate()
@@ -243,20 +222,9 @@ async def _migrate(
 
 async def _require_nobody(database: Database, connection: AsyncConnection) -> None:
     """Refuse to change the tables under a process that looked at their revision when it began."""
-    held = select(_LEASES).where(_LEASES.c.expires > database.now()).limit(1)
-    if found := (await connection.execute(held)).one_or_none():
+    held = select(leases.c.account, leases.c.holder).where(leases.c.expires > database.now())
+    if found := (await connection.execute(held.limit(1))).one_or_none():
         raise HeldError(f"account {found.account} is held by another process: {found.holder}")
-
-
-@contextmanager
-def _refusal() -> Iterator[None]:
-    from alembic.util import CommandError  # noqa: PLC0415 - slow to import
-
-    try:
-        yield
-    except CommandError as error:
-        allowed = ", ".join(_revisions())
-        raise UsageError(f"REVISION: {error}; allowed: base, {allowed}, head") from error
 
 
 async def _lock(database: Database, connection: AsyncConnection) -> None:
@@ -269,16 +237,17 @@ async def _lock(database: Database, connection: AsyncConnection) -> None:
             raise UnavailableError(f"database {database}: another process is migrating it")
 
 
-def _command() -> Any:
+def _run(way: str, revision: str, *, sql: bool = False, **attributes: Any) -> None:
+    """Have alembic go up or down to a revision; what `env.py` needs to know is in `attributes`."""
     from alembic import command  # noqa: PLC0415 - slow to import
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
 
-    return command
-
-
-def _config() -> "Config":
-    from alembic.config import Config  # noqa: PLC0415 - slow to import
-
-    config = Config()
+    config = Config(attributes=attributes)
     config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    return config
+    try:
+        getattr(command, way)(config, revision, sql=sql)
+    except CommandError as error:
+        allowed = ", ".join(_revisions())
+        raise UsageError(f"REVISION: {error}; allowed: base, {allowed}, head") from error
