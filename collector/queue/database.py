@@ -80,9 +80,10 @@ class DatabaseQueue:
         self._had: dict[str, _Had] = {}
         self._cut: list[tuple[int, str, Flight]] = []
         self._accounts = Look(self._look)
-        keys = ["lane_id", "image_id"]
-        values: dict[str, Any] = {key: sa.bindparam(key) for key in keys}
-        values |= {"added_at": database.now(), "ready_at": database.now()}
+        keys, times = (
+            ("lane_id", "image_id"),
+            {"added_at": database.now(), "ready_at": database.now()},
+        )
         dead = _q.dead_at.is_not(None)
         change = {  # in the order of the columns: MariaDB looks at what it assigned already
             "deliveries": sa.case((dead, sa.literal_column("0")), else_=_q.deliveries),
@@ -90,8 +91,8 @@ class DatabaseQueue:
             "again": _q.token.is_not(None),
             "dead_at": sa.null(),
         }
-        insert = database.upsert(queue_items, keys, change).values(values)
-        self._insert = database.prepare(insert, keys)
+        insert = database.upsert(queue_items, keys, change).values(times)
+        self._insert = database.prepare_insert(insert, keys)
 
     async def add(self, key: LaneKey, ids: Sequence[str]) -> int:
         """Add ids; one that waits stays, one in flight comes again, a dead one gets a new life.
@@ -141,8 +142,7 @@ class DatabaseQueue:
         """
         own = [cut for cut in self._cut if cut[2].key.account == account]
         of_account = sa.select(lanes.c.id).where(lanes.c.account == account)
-        async with self._database.write() as connection:
-            await self._leases.confirm(connection, [account])
+        async with self._leases.write([account]) as connection:
             for lane, image_id, flight in own:
                 where = self._where(lane, flight.token, [image_id])
                 less = {"deliveries": _q.deliveries - 1}
@@ -167,21 +167,18 @@ class DatabaseQueue:
         query = sa.select(lanes.c.region).where(
             lanes.c.account == account, some.correlate(lanes).exists()
         )
-        async with self._database.read() as connection:
-            regions = (await connection.execute(query.order_by(lanes.c.region))).scalars().all()
-        return [LaneKey(account, region) for region in regions]
+        rows = await self._database.select(query.order_by(lanes.c.region))
+        return [LaneKey(account, row.region) for row in rows]
 
     async def _look(self) -> frozenset[str]:
         """The accounts that have something to take."""
         some = sa.select(_q.id).where(_q.lane_id == lanes.c.id, *self._takable(()))
         query = sa.select(lanes.c.account).where(some.correlate(lanes).exists())
-        async with self._database.read() as connection:
-            return frozenset((await connection.execute(query)).scalars())
+        return frozenset(row.account for row in await self._database.select(query))
 
     async def take(self, plan: Plan, key: LaneKey, limit: int) -> list[Item]:
         """Begin up to `limit` items of a lane in a run; they are planned there and in flight."""
-        async with self._database.write() as connection:
-            await self._leases.confirm(connection, [key.account])
+        async with self._leases.write([key.account]) as connection:
             lane = await lane_id(self._database, connection, key)
             rows = await self._choose(connection, plan.run_id, key, lane, limit)
             begun = {image_id: deliveries + 1 for image_id, deliveries in rows}
@@ -287,8 +284,7 @@ class DatabaseQueue:
     async def give_back(self, run_id: int) -> None:
         """What a run began and did not attempt waits again; it cost nothing."""
         left = [(key, f) for key, f in self._flying.items() if f.run_id == run_id]
-        async with self._database.write() as connection:
-            await self._leases.confirm(connection, {flight.key.account for _, flight in left})
+        async with self._leases.write({flight.key.account for _, flight in left}) as connection:
             for (lane, image_id), flight in left:
                 await connection.execute(self._return(lane, image_id, flight))
         for key, _ in left:

@@ -64,8 +64,7 @@ async def depths(database: Database) -> list[Depth]:
         .group_by(lanes.c.account, lanes.c.region)
         .order_by(lanes.c.account, lanes.c.region)
     )
-    async with database.read() as connection:
-        rows = (await connection.execute(query)).all()
+    rows = await database.select(query)
     found = []
     for account, region, now_ready, waiting, flying, dead, oldest, started, now in rows:
         alive = account in held

@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Delete, Update, bindparam, case, delete, select, update
+from sqlalchemy import Delete, Update, case, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
@@ -86,12 +86,10 @@ class RabbitQueue(DatabaseQueue):
         self._url, self._prefix = settings.queue.url, settings.queue.name
         page = settings.api.concurrency * (MAX_PAGE_SIZE if settings.api.fetch == "batch" else 1)
         self._prefetch = min(2 * page, 60_000)
-        keys = ["lane_id", "image_id"]
         # Its message is on the broker: the table alone must not bring it back.
         times = {"added_at": database.now(), "ready_at": database.now(REDELIVERY.total_seconds())}
-        begun: dict[str, Any] = {key: bindparam(key) for key in keys} | times
-        insert = database.insert_new(queue_items).values(begun)
-        self._insert_begun = database.prepare(insert, keys)
+        insert = database.insert_new(queue_items).values(times)
+        self._insert_begun = database.prepare_insert(insert, ["lane_id", "image_id"])
         self._connection: AbstractConnection | None = None
         self._publisher: AbstractChannel | None = None
         self._channels: dict[str, AbstractChannel] = {}
@@ -240,8 +238,7 @@ class RabbitQueue(DatabaseQueue):
     @override
     async def depths(self) -> list[Depth]:
         found = {LaneKey(one.account, one.region): one for one in await super().depths()}
-        async with self._database.read() as connection:
-            rows = (await connection.execute(select(lanes.c.account, lanes.c.region))).all()
+        rows = await self._database.select(select(lanes.c.account, lanes.c.region))
         for key in sorted(LaneKey(account, region) for account, region in rows):
             if ready := await self._count(key):
                 old = found.get(key, Depth(*(key.account, key.region), 0, 0, 0, 0, None, None))
@@ -277,9 +274,7 @@ class RabbitQueue(DatabaseQueue):
         """Consume every lane of the account that the database knows."""
         self._looked[account] = time.monotonic()
         query = select(lanes.c.region).where(lanes.c.account == account)
-        async with self._database.read() as connection:
-            regions = (await connection.execute(query)).scalars().all()
-        for key in [LaneKey(account, region) for region in regions]:
+        for key in [LaneKey(account, row.region) for row in await self._database.select(query)]:
             if key not in self._lanes:
                 with self._explained():
                     name = await self._declare(key)
@@ -304,8 +299,7 @@ class RabbitQueue(DatabaseQueue):
             why = printable(f"a message that is no image id: found {shown(text)}")
             log.get_logger().error("invalid_message", account=key.account, region=key.region)
             name = f"invalid-{hashlib.sha256(message.body).hexdigest()[:32]}"
-            async with self._database.write() as connection:
-                await self._leases.confirm(connection, [key.account])
+            async with self._leases.write([key.account]) as connection:
                 lane = await lane_id(self._database, connection, key)
                 times = dict.fromkeys(("added_at", "ready_at", "dead_at"), self._database.now())
                 row = {"lane_id": lane, "image_id": name, **times}

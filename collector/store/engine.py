@@ -131,6 +131,11 @@ class Database:
             yield connection
             await transaction.commit()
 
+    async def select(self, query: sa.Executable, **values: Any) -> Sequence[Any]:
+        """The rows of one query, in a transaction of its own; see `read`."""
+        async with self.read() as connection:
+            return (await connection.execute(query, values)).all()
+
     @asynccontextmanager
     async def within(self, seconds: float | None = None) -> AsyncIterator[None]:
         """Do something that takes no longer while the database answers; else `ANSWER_S`.
@@ -188,6 +193,10 @@ class Database:
     def prepare(self, statement: sa.ClauseElement, keys: Sequence[str]) -> Prepared:
         """Compile a statement whose parameters are `keys`, in its own order."""
         return Prepared(statement, self.dialect, keys)
+
+    def prepare_insert(self, insert: Any, names: Sequence[str]) -> Prepared:
+        """Compile an insert that is given the columns `names`."""
+        return self.prepare(insert.values({name: sa.bindparam(name) for name in names}), names)
 
     def prepare_update(
         self, table: sa.Table, names: Sequence[str], key: Sequence[str], *, only: Sequence[Any] = ()

@@ -184,9 +184,7 @@ async def lane_figures(database: Database) -> dict[LaneKey, tuple[datetime | Non
         .join(last, last.c.lane_id == lanes.c.id)
         .where(last.c.place == 1)
     )
-    async with database.read() as connection:
-        found = (await connection.execute(query)).all()
     return {
         LaneKey(account, region): (ended, read / planned if planned else 1.0)
-        for account, region, ended, planned, read in found
+        for account, region, ended, planned, read in await database.select(query)
     }

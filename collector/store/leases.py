@@ -10,7 +10,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -241,6 +242,17 @@ class Leases:
                     again = True
                     await asyncio.sleep(0.5)
 
+    @asynccontextmanager
+    async def write(self, accounts: Iterable[str] | None = None) -> AsyncIterator[AsyncConnection]:
+        """A write transaction of whoever still holds the accounts: all of `held`, unless told.
+
+        Raises:
+            LeaseLostError: another process may hold one; nothing is written.
+        """
+        async with self._database.write() as connection:
+            await self.confirm(connection, self.held if accounts is None else accounts)
+            yield connection
+
     async def confirm(self, connection: AsyncConnection, accounts: Iterable[str]) -> None:
         """Check, inside a write transaction, that the accounts are still held.
 
@@ -318,9 +330,8 @@ async def holders(database: Database) -> list[Holder]:
 
 
 async def _unexpired(database: Database) -> Sequence[Any]:
-    query = select(leases).where(leases.c.expires > database.now()).order_by(leases.c.account)
-    async with database.read() as connection:
-        return (await connection.execute(query)).all()
+    query = select(leases).where(leases.c.expires > database.now())
+    return await database.select(query.order_by(leases.c.account))
 
 
 def _holder(row: Any) -> Holder:

@@ -142,6 +142,5 @@ async def stored_blocks(connection: AsyncConnection, run_id: Any) -> list[Block]
 async def last(database: Database) -> Sealed | None:
     """The run that was sealed last."""
     query = select(ledger.c.run_id, ledger.c.digest).where(ledger.c.run_id.is_not(None))
-    async with database.read() as connection:
-        row = (await connection.execute(query.order_by(ledger.c.seq.desc()).limit(1))).first()
-    return None if row is None else Sealed(*row)
+    rows = await database.select(query.order_by(ledger.c.seq.desc()).limit(1))
+    return Sealed(*rows[0]) if rows else None

@@ -56,9 +56,8 @@ class Plan:
         self._database = database
         self._leases = leases
         self._lane_ids: dict[LaneKey, int] = {}
-        keys = ["account", "region", "image_id", "state", "first_planned_at"]
-        statement = database.insert_new(images).values({key: sa.bindparam(key) for key in keys})
-        self._insert_images = database.prepare(statement, keys)
+        names = ("account", "region", "image_id", "state", "first_planned_at")
+        self._insert_images = database.prepare_insert(database.insert_new(images), names)
         self._observe = self._observing()
 
     @classmethod
@@ -77,8 +76,7 @@ class Plan:
         """
         values = {"status": "running", "started_at": now, **asdict(opening)}
         statement = sa.insert(runs).values(values)
-        async with database.write() as connection:
-            await leases.confirm(connection, leases.held)
+        async with leases.write() as connection:
             created = (await connection.execute(statement)).inserted_primary_key
             if created is None:
                 raise AssertionError("an insert into runs has a key")
@@ -90,8 +88,7 @@ class Plan:
     async def lane(self, key: LaneKey) -> int:
         """The number of a lane, made when it is new."""
         if key not in self._lane_ids:
-            async with self._database.write() as connection:
-                await self._leases.confirm(connection, self._leases.held)
+            async with self._leases.write() as connection:
                 await self._name_lane(connection, key)
         return self._lane_ids[key]
 
@@ -108,8 +105,7 @@ class Plan:
         for start in range(0, len(ids), CHUNK):
             some = ids[start : start + CHUNK]
             rows = [(key.account, key.region, image_id, "unknown", at) for image_id in some]
-            async with self._database.write() as connection:
-                await self._leases.confirm(connection, [key.account])
+            async with self._leases.write([key.account]) as connection:
                 await self._insert_images.run(connection, rows)
                 of = {"of_account": key.account, "of_region": key.region}
                 await connection.execute(self._observe, {**of, "of_lane": lane, "of_ids": some})
@@ -129,16 +125,14 @@ class Plan:
 
     async def planned(self, now: datetime) -> None:
         """The plan is whole: from here on the run can be resumed."""
-        async with self._database.write() as connection:
-            await self._leases.confirm(connection, self._leases.held)
+        async with self._leases.write() as connection:
             await _count_planned(connection, self.run_id)
             await connection.execute(self._run().values(planned_at=now))
 
     async def resume(self) -> None:
         """Take up an unfinished run again; what was never attempted has not failed yet."""
         waiting = observation_rows.c.outcome == _NOT_ATTEMPTED
-        async with self._database.write() as connection:
-            await self._leases.confirm(connection, self._leases.held)
+        async with self._leases.write() as connection:
             await _count_failed(connection, self.run_id)
             for table, change, number in _counted(self.run_id, waiting):
                 await connection.execute(change.values(failed=table.c.failed - number))
@@ -147,8 +141,7 @@ class Plan:
 
     async def listing_failed(self) -> None:
         """Count a discover listing that could not be read whole."""
-        async with self._database.write() as connection:
-            await self._leases.confirm(connection, self._leases.held)
+        async with self._leases.write() as connection:
             more = runs.c.listings_failed + 1
             await connection.execute(self._run().values(listings_failed=more))
 
@@ -168,9 +161,8 @@ class Plan:
             .where(run_lanes.c.run_id == self.run_id)
             .group_by(lanes.c.id, lanes.c.account, lanes.c.region)
         )
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
-        return {LaneKey(r.account, r.region): (r.id, r.waiting) for r in sorted(rows)}
+        rows = sorted(await self._database.select(query))
+        return {LaneKey(row.account, row.region): (row.id, row.waiting) for row in rows}
 
     async def items(self, key: LaneKey, ids: Sequence[str]) -> list[Item]:
         """Planned ids of a lane as items, in the order of `ids`."""
@@ -180,14 +172,13 @@ class Plan:
             images.c.region == key.region,
             images.c.image_id.in_(ids),
         )
-        async with self._database.read() as connection:
-            keys = dict((await connection.execute(query)).all())
+        keys = dict(await self._database.select(query))
         return [Item(self.run_id, lane, keys[image_id], image_id) for image_id in ids]
 
     async def waiting(self, lane: int) -> AsyncIterator[list[Item]]:
         """A lane's items that were not attempted, in pages and in the order of their keys."""
         rows, after = observation_rows.c, sa.bindparam("after", type_=sa.BigInteger())
-        page = (
+        some = (
             sa.select(rows.image_pk, images.c.image_id)
             .join(images, images.c.id == rows.image_pk)
             .where(
@@ -200,11 +191,10 @@ class Plan:
             .limit(PAGE)
             .subquery()
         )
-        query, last = sa.select(*self._database.packed(*page.c)), 0
+        query, last = sa.select(*self._database.packed(*some.c)), 0
         while True:
-            async with self._database.read() as connection:
-                result = await connection.execute(query, {"after": last})
-                found = sorted(map(tuple, self._database.unpacked(result.all())))
+            page = await self._database.select(query, after=last)
+            found = sorted(map(tuple, self._database.unpacked(page)))
             if not found:
                 return
             yield [Item(self.run_id, lane, pk, image_id) for pk, image_id in found]
@@ -247,8 +237,7 @@ async def known_images(
     )
     last_id = ""
     while True:
-        async with database.read() as connection:
-            found = list((await connection.execute(query, {"after": last_id})).scalars())
+        found = [row.image_id for row in await database.select(query, after=last_id)]
         if not found:
             return
         yield found
@@ -269,8 +258,7 @@ async def unfinished(database: Database, plan_digest: str, now: datetime) -> int
         .order_by(runs.c.id.desc())
         .limit(1)
     )
-    async with database.read() as connection:
-        return (await connection.execute(query)).scalar_one_or_none()
+    return next((row.id for row in await database.select(query)), None)
 
 
 async def last_whole(database: Database, account: str) -> tuple[datetime, bool] | None:
@@ -281,9 +269,7 @@ async def last_whole(database: Database, account: str) -> tuple[datetime, bool] 
         .order_by(runs.c.id.desc())
         .limit(1)
     )
-    async with database.read() as connection:
-        row = (await connection.execute(query)).one_or_none()
-    return None if row is None else (row[0], bool(row[1]))
+    return next(((row[0], bool(row[1])) for row in await database.select(query)), None)
 
 
 async def unsealed(
@@ -313,8 +299,7 @@ async def unsealed(
         .where(runs.c.digest.is_(None), past, ~foreign, runs.c.id.not_in(keep))
         .order_by(runs.c.id)
     )
-    async with database.read() as connection:
-        return list((await connection.execute(query)).scalars())
+    return [row.id for row in await database.select(query)]
 
 
 def _has_lane(*such: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:

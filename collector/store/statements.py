@@ -58,12 +58,12 @@ class Statements:
         self._image = database.prepare_update(images, _STATE, ("id",))
         closing = ("closed_run_id", "valid_to", "last_confirmed_at")
         self._close = self._update_open(image_versions, closing)
-        self._open = self._insert(image_versions, (*_VERSION, *_IMAGE))
+        self._open = database.prepare_insert(insert(image_versions), (*_VERSION, *_IMAGE))
         self._disk = self._insert_child(disk_attachments, image_versions, _DISK)
         self._close_members = self._update_open(member_versions, closing[:2])
         self._confirm_members = self._update_open(member_versions, closing[2:])
-        self._open_members = self._insert(
-            member_versions,
+        self._open_members = database.prepare_insert(
+            insert(member_versions),
             ("image_pk", "run_id", "valid_from", "last_confirmed_at", "fingerprint", "payload"),
         )
         self._member = self._insert_child(
@@ -143,10 +143,6 @@ class Statements:
         only = [table.c.valid_to.is_(None)]
         return self._database.prepare_update(table, names, ("image_pk",), only=only)
 
-    def _insert(self, table: Table, names: Sequence[str]) -> Prepared:
-        statement = insert(table).values({name: bindparam(name) for name in names})
-        return self._database.prepare(statement, names)
-
     def _insert_child(self, table: Table, parent: Table, names: Sequence[str]) -> Prepared:
         """An insert under the parent that is known by its image and beginning."""
         where = (parent.c.image_pk == bindparam("of")) & (parent.c.valid_from == bindparam("since"))
@@ -167,7 +163,7 @@ class Statements:
             "example_image_id": case((given(first) <= first, given(example)), else_=example),
         }
         statement = self._database.upsert(schema_drift, ["id"], change)
-        return self._database.prepare(statement.values({n: bindparam(n) for n in names}), names)
+        return self._database.prepare_insert(statement, names)
 
 
 def _observation(result: Result, at: Any) -> Values:
