@@ -12,13 +12,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Delete, Update, case, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
+from yarl import URL
 
 from collector import log
 from collector.errors import ConfigurationError, UnavailableError, leaves
@@ -63,8 +63,8 @@ CONFIRMS: Final = 500
 NEW_LANES_S: Final = 5.0
 """How often new lanes are looked for (seconds)."""
 
-REDELIVERY: Final = timedelta(minutes=10)
-"""What was cut comes again from the broker; what did not by then was lost there."""
+REDELIVERY_S: Final = 600.0
+"""What was cut comes again from the broker; what did not by then was lost there (seconds)."""
 
 _LIMITLESS_SINCE: Final = 4
 """RabbitMQ's major version that has a delivery limit unless it is taken away."""
@@ -87,9 +87,13 @@ class RabbitQueue(DatabaseQueue):
         page = settings.api.concurrency * (MAX_PAGE_SIZE if settings.api.fetch == "batch" else 1)
         self._prefetch = min(2 * page, 60_000)
         # Its message is on the broker: the table alone must not bring it back.
-        times = {"added_at": database.now(), "ready_at": database.now(REDELIVERY.total_seconds())}
+        times = {"added_at": database.now(), "ready_at": database.now(REDELIVERY_S)}
         insert = database.insert_new(queue_items).values(times)
         self._insert_begun = database.prepare_insert(insert, ["lane_id", "image_id"])
+        self._reset()
+
+    def _reset(self) -> None:
+        """What belongs to one session."""
         self._connection: AbstractConnection | None = None
         self._publisher: AbstractChannel | None = None
         self._channels: dict[str, AbstractChannel] = {}
@@ -147,18 +151,14 @@ class RabbitQueue(DatabaseQueue):
     @override
     async def close(self) -> None:
         await super().close()
-        connection, self._connection, self._publisher = self._connection, None, None
+        connection, done = self._connection, self._done
+        self._reset()
         if connection is not None:
             with suppress(TimeoutError, *CONNECTION_EXCEPTIONS):
                 async with asyncio.timeout(CONNECT_S / 2):
-                    while not (connection.is_closed or self._done.empty()):
-                        await self._done.get_nowait().ack()
+                    while not (connection.is_closed or done.empty()):
+                        await done.get_nowait().ack()
                     await connection.close()
-        self._done = asyncio.Queue()
-        for kept in (self._channels, self._looked, self._lanes, self._messages):
-            kept.clear()
-        self._declared.clear()
-        self._bad.clear()
 
     @override
     async def begin(self, account: str) -> None:
@@ -172,7 +172,7 @@ class RabbitQueue(DatabaseQueue):
 
     @override
     def _freed(self) -> dict[str, Any]:
-        again = self._database.now(REDELIVERY.total_seconds())
+        again = self._database.now(REDELIVERY_S)
         return {**FREE, "ready_at": case((_q.last_outcome.is_(None), again), else_=_q.ready_at)}
 
     @override
@@ -246,27 +246,19 @@ class RabbitQueue(DatabaseQueue):
         return [found[key] for key in sorted(found)]
 
     async def _count(self, key: LaneKey) -> int:
-        """Messages that are ready; a channel that asks for a queue that is not there is closed."""
-        with self._explained():
-            channel = await (await self._connected()).channel()
-            try:
-                queue = await channel.declare_queue(self._name(key), passive=True)
-                found = queue.declaration_result
-                ready, consumers = found.message_count or 0, found.consumer_count
-            except ChannelNotFoundEntity:
-                ready = consumers = 0
-            finally:
-                await channel.close()
+        """Messages that are ready."""
+        ready = consumers = 0
+        with self._explained(), suppress(ChannelNotFoundEntity):
+            found = await self._declare_as(self._name(key), passive=True)
+            ready, consumers = found.message_count or 0, found.consumer_count
         if key in self._lanes and not consumers:
             self._on_close()  # somebody deleted the queue, and our consumer with it
         return ready
 
     async def _connected(self) -> AbstractConnection:
         if self._connection is None:
-            separator = "&" if "?" in self._url else "?"
-            url = self._url
-            if "heartbeat=" not in url:
-                url += f"{separator}heartbeat={HEARTBEAT_S}"
+            url = URL(self._url)
+            url = url.with_query({"heartbeat": HEARTBEAT_S, **url.query})
             self._connection = await aio_pika.connect(url, timeout=CONNECT_S)
         return self._connection
 
@@ -326,21 +318,20 @@ class RabbitQueue(DatabaseQueue):
         name = self._name(key)
         if key not in self._declared:
             kind: dict[str, Any] = {"x-queue-type": "quorum"}
-            if await self._server_version() < _LIMITLESS_SINCE:
-                await self._declare_as(name, kind)
-            else:
-                try:
-                    await self._declare_as(name, {**kind, "x-delivery-limit": -1})
-                except ChannelPreconditionFailed:  # it is there since before the broker's upgrade
-                    await self._declare_as(name, kind)
-                    log.get_logger().warning("queue_has_delivery_limit", queue=name)
+            has_limit = await self._server_version() >= _LIMITLESS_SINCE
+            limitless = {**kind, "x-delivery-limit": -1} if has_limit else kind
+            try:
+                await self._declare_as(name, durable=True, arguments=limitless)
+            except ChannelPreconditionFailed:  # it is there since before the broker's upgrade
+                await self._declare_as(name, durable=True, arguments=kind)
+                log.get_logger().warning("queue_has_delivery_limit", queue=name)
             self._declared.add(key)
         return name
 
-    async def _declare_as(self, name: str, arguments: dict[str, Any]) -> None:
-        """On a channel of its own, which a refusal closes."""
+    async def _declare_as(self, name: str, **options: Any) -> Any:
+        """On a channel of its own, which a refusal closes; what the broker says of the queue."""
         async with (await self._connected()).channel() as channel:
-            await channel.declare_queue(name, durable=True, arguments=arguments)
+            return (await channel.declare_queue(name, **options)).declaration_result
 
     async def _server_version(self) -> int:
         transport: Any = (await self._connected()).transport
