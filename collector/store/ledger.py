@@ -124,7 +124,7 @@ def strictly(row: Any, kind: type[T]) -> T:
     Raises:
         ValueError: a value has another type.
     """
-    return msgspec.convert({str(name): value for name, value in row._asdict().items()}, kind)
+    return msgspec.convert(row, kind, from_attributes=True)
 
 
 async def stored_blocks(connection: AsyncConnection, run_id: Any) -> list[Block]:

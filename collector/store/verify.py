@@ -217,14 +217,11 @@ class _Examiner:
 
     async def _found(self, run_id: int, stored: list[Block]) -> list[Block]:
         found = await blocks(self.connection, run_id)
-        if run_id not in self.pruned:
-            return found
         # Rows of a pruned run that are there again are found as added.
-        kept = [block for block in found if block.kind != "observations"]
-        if any(block.kind == "observations" for block in found):
+        if run_id not in self.pruned or any(block.kind == "observations" for block in found):
             return found
-        place = sum(block.kind == "lanes" for block in kept)
-        return [*kept[:place], *(b for b in stored if b.kind == "observations"), *kept[place:]]
+        pruned = [block for block in stored if block.kind == "observations"]
+        return sorted([*found, *pruned], key=lambda block: [*KINDS].index(block.kind))
 
     async def _counts(self, run_id: int) -> Findings:
         """Compare the counters of a run with its lanes and its observations."""
