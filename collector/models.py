@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 from typing_extensions import override
 
 __all__ = [
+    "READINGS",
     "ColumnValue",
     "Drift",
     "Item",
@@ -48,12 +49,16 @@ class Outcome(StrEnum):
     @property
     def is_reading(self) -> bool:
         """Whether the API told us something about the image itself."""
-        return self in (Outcome.PRESENT, Outcome.NOT_FOUND)
+        return self in READINGS
 
     @property
     def is_silence(self) -> bool:
         """Whether no answer came at all."""
         return self in (Outcome.NETWORK_ERROR, Outcome.TIMEOUT)
+
+
+READINGS: Final = (Outcome.PRESENT.value, Outcome.NOT_FOUND.value)
+"""The outcomes that tell something about the image itself."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collector.models import Item, LaneKey, Outcome
+from collector.models import READINGS, Item, LaneKey, Outcome
 from collector.store.engine import Database
 from collector.store.leases import Leases
 from collector.store.schema import (
@@ -131,13 +131,11 @@ class Plan:
 
     async def resume(self) -> None:
         """Take up an unfinished run again; what was never attempted has not failed yet."""
-        waiting = observation_rows.c.outcome == _NOT_ATTEMPTED
+        failed = observation_rows.c.outcome.not_in((*READINGS, Outcome.NOT_ATTEMPTED.value))
         async with self._leases.write() as connection:
-            await _count_failed(connection, self.run_id)
-            for table, change, number in _counted(self.run_id, waiting):
-                await connection.execute(change.values(failed=table.c.failed - number))
-            values = {"status": "running", "finished_at": None}
-            await connection.execute(self._run().values(values))
+            for _, change, number in _counted(self.run_id, failed):
+                await connection.execute(change.values(failed=number))
+            await connection.execute(self._run().values(status="running", finished_at=None))
 
     async def listing_failed(self) -> None:
         """Count a discover listing that could not be read whole."""
@@ -338,7 +336,8 @@ async def finish(
         if ended is not None or digest is not None:
             return str(status)
         await _count_planned(connection, run_id)  # planning itself may have been cut
-        await _count_failed(connection, run_id)
+        for c, change, _ in _counted(run_id):
+            await connection.execute(change.values(failed=c.planned - c.present - c.not_found))
         row = (await connection.execute(sa.select(runs).where(runs.c.id == run_id))).one()
         unread_members = sa.select(observation_rows.c.run_id).where(
             observation_rows.c.run_id == run_id,
@@ -358,22 +357,16 @@ async def finish(
     return status
 
 
-def _counted(run_id: int, *such: Any) -> Iterator[tuple[sa.Table, sa.Update, Any]]:
-    """A run's row and those of its lanes: the table, an update, and the number of such items."""
+def _counted(run_id: int, *such: Any) -> Iterator[tuple[Any, sa.Update, Any]]:
+    """A run's row and those of its lanes: the columns, an update, and the number of such items."""
     items = sa.select(sa.func.count()).select_from(observation_rows)
     items = items.where(observation_rows.c.run_id == run_id, *such)
     of_lane = items.where(observation_rows.c.lane_id == run_lanes.c.lane_id).correlate(run_lanes)
-    yield runs, sa.update(runs).where(runs.c.id == run_id), items.scalar_subquery()
+    yield runs.c, sa.update(runs).where(runs.c.id == run_id), items.scalar_subquery()
     of_run = sa.update(run_lanes).where(run_lanes.c.run_id == run_id)
-    yield run_lanes, of_run, of_lane.scalar_subquery()
+    yield run_lanes.c, of_run, of_lane.scalar_subquery()
 
 
 async def _count_planned(connection: AsyncConnection, run_id: int) -> None:
     for _, change, planned in _counted(run_id):
         await connection.execute(change.values(planned=planned))
-
-
-async def _count_failed(connection: AsyncConnection, run_id: int) -> None:
-    for table, change, _ in _counted(run_id):
-        failed = table.c.planned - table.c.present - table.c.not_found
-        await connection.execute(change.values(failed=failed))

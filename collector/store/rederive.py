@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import Select, Table, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collector.models import Outcome
+from collector.models import READINGS, Outcome
 from collector.normalize import NotCanonical, fingerprint, members, normalize
 from collector.store.columns import DISK_COLUMNS, IMAGE_COLUMNS
 from collector.store.evidence import plain, raw
@@ -38,8 +38,6 @@ __all__ = ["Finding", "history", "member_lists", "orphans", "readings", "version
 
 _PAGE: Final = 250
 """Versions derived at once; some 5 ms."""
-
-_READINGS: Final = tuple(outcome.value for outcome in Outcome if outcome.is_reading)
 
 
 class Finding(NamedTuple):
@@ -259,7 +257,7 @@ def _image(rows: Sequence[Any], pruned: Collection[int]) -> Iterator[Finding]:
     elif found:
         last = found[-1]
         derived = ("gone", found[0].valid_from, last.last_confirmed_at, last.valid_to)
-    derived += (attempt, None) if outcome in _READINGS else (checked, since)
+    derived += (attempt, None) if outcome in READINGS else (checked, since)
     if state != derived:
         here, there = (dict(zip(_STATE, values, strict=True)) for values in (state, derived))
         for what in _differences(here, there, "its history"):
@@ -271,7 +269,7 @@ def _image(rows: Sequence[Any], pruned: Collection[int]) -> Iterator[Finding]:
             f"last_checked_at is {shown(plain(checked))}, its history says {plain(proven)} or later"
         )
         yield Finding("image", _named(image), what)
-    if outcome not in _READINGS and (outcome is None) != (since is None):
+    if outcome not in READINGS and (outcome is None) != (since is None):
         yield Finding("image", _named(image), "last_outcome and failing_since contradict")
 
 
@@ -307,7 +305,7 @@ async def readings(connection: AsyncConnection, pruned_until: Any) -> AsyncItera
     Those up to `pruned_until` may be gone, by policy; None when none are.
     """
     rows, seen_in = observation_rows.c, observation_rows.c.image_pk == images.c.id
-    is_reading, present = rows.outcome.in_(_READINGS), Outcome.PRESENT.value
+    is_reading, present = rows.outcome.in_(READINGS), Outcome.PRESENT.value
     i, lists = images.c, member_versions.c
     listed = images.join(member_versions, lists.image_pk == i.id)
     claims: tuple[tuple[Any, Any, Any, Any], ...] = (
@@ -336,7 +334,7 @@ async def readings(connection: AsyncConnection, pruned_until: Any) -> AsyncItera
     query = query.where(rows.observed_at.is_not(None), newer, untold)
     async for page in pages(connection, query):
         for row in page:
-            read = row.outcome in _READINGS
+            read = row.outcome in READINGS
             what = "read it after last_checked_at" if read else "did not read it, which is untold"
             yield Finding("image", _named(row), f"run {row.run_id} {what}")
 

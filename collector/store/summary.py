@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from collector.models import READINGS
 from collector.store.engine import Database
 from collector.store.reads import plain, rows
 from collector.store.schema import runs
@@ -60,7 +61,7 @@ async def summarize(database: Database, run_id: int) -> Summary:
             func.min(seen.image_id).label("example_image_id"),
             func.min(seen.error_message).label("example_message"),
         )
-        .where(seen.run_id == run_id, seen.outcome.not_in(("present", "not_found")))
+        .where(seen.run_id == run_id, seen.outcome.not_in(READINGS))
         .group_by(*kind)
         .order_by(*kind)
     )

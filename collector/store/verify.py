@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from collector.models import Outcome
+from collector.models import READINGS
 from collector.store import rederive
 from collector.store.engine import Database
 from collector.store.evidence import KINDS, Block, OpenBlock, blocks, raw, run_line, scan
@@ -235,7 +235,7 @@ class _Examiner:
         grouped = grouped.group_by(rows.lane_id, rows.outcome)
         seen: dict[int, Counter[str]] = {lane: Counter() for lane in told}
         for lane, outcome, count in (await self.connection.execute(grouped)).all():
-            kind = outcome if outcome in _READ else "failed"
+            kind = outcome if outcome in READINGS else "failed"
             seen.setdefault(lane, Counter()).update({kind: count, "planned": count})
         if run_id not in self.pruned:
             for lane, counts in seen.items():
@@ -351,8 +351,7 @@ def _sums(locator: str) -> tuple[int, int]:
         return 0, 0
 
 
-_READ: Final = tuple(outcome.value for outcome in Outcome if outcome.is_reading)
-_COUNTS: Final = ("planned", *_READ, "failed")
+_COUNTS: Final = ("planned", *READINGS, "failed")
 
 
 def _beside(left: list[Block], right: list[Block]) -> list[Block]:
