@@ -17,7 +17,9 @@ async def pages(
     connection: AsyncConnection, query: Executable, size: int = PAGE, **values: Any
 ) -> AsyncGenerator[Sequence[Any]]:
     """The rows of a query, some at a time; other work of the event loop gets its turn between."""
-    transport = await _unbounded(connection)
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    # asyncmy takes all that the server sends, however far that is ahead.
+    transport = driver._transport if connection.dialect.driver == "asyncmy" else None  # noqa: SLF001
     result = await connection.stream(query.execution_options(yield_per=size), values)
     try:
         while page := await result.fetchmany(size):
@@ -31,12 +33,3 @@ async def pages(
         if transport is not None:
             transport.resume_reading()
         await result.close()
-
-
-async def _unbounded(connection: AsyncConnection) -> asyncio.ReadTransport | None:
-    """What asyncmy reads from: it takes all that the server sends, however far that is ahead."""
-    if connection.dialect.driver != "asyncmy":
-        return None
-    raw: Any = (await connection.get_raw_connection()).driver_connection
-    transport: asyncio.ReadTransport | None = getattr(raw, "_transport", None)
-    return transport
