@@ -35,12 +35,12 @@ class Depth:
 
     account: str
     region: str
-    ready: int
-    delayed: int
-    in_flight: int
-    failed: int
-    oldest_s: float | None
-    flying_s: float | None
+    ready: int = 0
+    delayed: int = 0
+    in_flight: int = 0
+    failed: int = 0
+    oldest_s: float | None = None
+    flying_s: float | None = None
 
 
 async def depths(database: Database) -> list[Depth]:

@@ -241,7 +241,7 @@ class RabbitQueue(DatabaseQueue):
         rows = await self._database.select(select(lanes.c.account, lanes.c.region))
         for key in sorted(LaneKey(account, region) for account, region in rows):
             if ready := await self._count(key):
-                old = found.get(key, Depth(*(key.account, key.region), 0, 0, 0, 0, None, None))
+                old = found.get(key, Depth(key.account, key.region))
                 found[key] = replace(old, ready=old.ready + ready)
         return [found[key] for key in sorted(found)]
 
