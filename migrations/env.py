@@ -1,19 +1,11 @@
 """Runs the revisions on the connection it is given; the views come back at head."""
 
 from alembic import context
-from sqlalchemy import Connection, Index, inspect, text
+from sqlalchemy import Connection, inspect, text
 
+from collector.store.migrate import exists_on
 from collector.store.schema import metadata
 from collector.store.views import CREATE_VIEWS
-
-
-def include_object(item: object, _name: str, kind: str, _reflected: bool, _other: object) -> bool:
-    """Leave out what a database cannot have (a partial index on MariaDB)."""
-    if kind == "index" and isinstance(item, Index):
-        return context.get_context().dialect.name in item.info.get(
-            "dialects", (context.get_context().dialect.name,)
-        )
-    return True
 
 
 def run_offline() -> None:
@@ -38,7 +30,7 @@ def run_online(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=metadata,
-        include_object=include_object,
+        include_object=lambda item, *_: exists_on(item, connection.dialect.name),
         render_as_batch=True,
         compare_server_default=False,
     )

@@ -70,14 +70,12 @@ async def _current(connection: AsyncConnection) -> str | None:
 
 
 async def _judge(database: Database, connection: AsyncConnection, revision: str | None) -> None:
-    if revision == head():
-        if missing := await connection.run_sync(_missing_views):
-            raise SchemaError(
-                f"database {database} lacks the view {missing[0]}; "
-                "`collector db upgrade` creates it"
-            )
-        return
-    raise not_at_head(database, revision)
+    if revision != head():
+        raise not_at_head(database, revision)
+    if missing := await connection.run_sync(_missing_views):
+        raise SchemaError(
+            f"database {database} lacks the view {missing[0]}; `collector db upgrade` creates it"
+        )
 
 
 def not_at_head(database: Database, revision: str | None) -> SchemaError:
@@ -159,7 +157,7 @@ async def drift(database: Database) -> list[str]:
     from alembic.migration import MigrationContext  # noqa: PLC0415
 
     def compare(connection: Connection) -> list[str]:
-        options = {"include_object": lambda item, *_: _exists_on(item, connection.dialect.name)}
+        options = {"include_object": lambda item, *_: exists_on(item, connection.dialect.name)}
         context = MigrationContext.configure(connection, opts=options)
         differences = [_in_words(entry) for entry in compare_metadata(context, metadata)]
         missing = _missing_views(connection)
@@ -186,7 +184,8 @@ def sql(kind: str, revision: str = "head") -> str:
     return output.getvalue()
 
 
-def _exists_on(item: Any, dialect: str) -> bool:
+def exists_on(item: Any, dialect: str) -> bool:
+    """Whether a kind of database can have it: MariaDB has no partial indexes."""
     info: dict[str, Any] = getattr(item, "info", {})
     return dialect in info.get("dialects", (dialect,))
 
