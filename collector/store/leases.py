@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import func, insert, select, tuple_, update
+from sqlalchemy import insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -283,14 +283,9 @@ class Leases:
         if not tokens:
             return
         async with self._database.write(urgent=True) as connection:
-            mine = self._are(tokens)
-            renewed = await connection.execute(
-                update(leases).where(mine).values(expires=self._database.now(TTL_S))
-            )
-            kept = renewed.rowcount
-            if self._database.kind == "mysql":  # counts only rows whose values changed
-                query = select(func.count()).select_from(leases).where(mine)
-                kept = (await connection.execute(query)).scalar_one()
+            later = {"expires": self._database.now(TTL_S)}
+            renewed = update(leases).where(self._are(tokens)).values(later)
+            kept = (await connection.execute(renewed)).rowcount
         if kept != len(tokens):
             raise LeaseLostError(_LOST)
         self._trouble = None
