@@ -19,7 +19,7 @@ from collector.models import Item, LaneKey, Result
 from collector.queue.letters import Depth, depths
 from collector.store.engine import Database, is_deadlock
 from collector.store.leases import Leases
-from collector.store.look import Look
+from collector.store.look import shared
 from collector.store.plan import Plan, lane_id
 from collector.store.schema import lanes, queue_items
 
@@ -79,7 +79,7 @@ class DatabaseQueue:
         self._flying: dict[tuple[int, str], Flight] = {}
         self._had: dict[str, _Had] = {}
         self._cut: list[tuple[int, str, Flight]] = []
-        self._accounts = Look(self._look)
+        self._accounts = shared(self._look)
         keys, times = (
             ("lane_id", "image_id"),
             {"added_at": database.now(), "ready_at": database.now()},

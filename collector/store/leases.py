@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.errors import HeldError, LeaseLostError, UnavailableError
 from collector.store.engine import Database, is_deadlock
-from collector.store.look import Look
+from collector.store.look import shared
 from collector.store.schema import leases
 
 __all__ = ["Holder", "Leases", "holders", "void"]
@@ -108,7 +108,7 @@ class Leases:
         self._names = dict(names)
         self._tokens: dict[str, int] = {}
         self._began: dict[str, float] = {}  # when the last renewal did
-        self._living = Look(self._look)
+        self._living = shared(self._look)
         self._send_until = 0.0
         self._trouble: UnavailableError | None = None  # of the last renewal
         self._identity: dict[str, Any] = {
