@@ -17,7 +17,6 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from typing_extensions import override
 
@@ -254,8 +253,6 @@ class Database:
         """Turn what the driver raises into one line for a person."""
         try:
             yield
-        except PoolTimeoutError as error:
-            raise UnavailableError(f"database {self}: no free connection in {_WAIT_S} s") from error
         except DBAPIError as error:
             codes, away = _codes(error.orig), isinstance(error, (OperationalError, InterfaceError))
             if "SQLITE_NOTADB" in codes:
@@ -267,8 +264,9 @@ class Database:
             raise UnavailableError(f"database {self}: {os_reason(error)}") from error
 
     def _create_engine(self) -> AsyncEngine:
-        options: dict[str, Any] = {"pool_size": 4, "pool_timeout": _WAIT_S, "pool_use_lifo": True}
-        options["pool_reset_on_return"] = None  # `read` and `write` end what they begin
+        # What is more than kept is bounded by `turn`. `read` and `write` end what they begin.
+        options: dict[str, Any] = {"pool_size": 4, "pool_use_lifo": True}
+        options["pool_reset_on_return"] = None
         url = self.url
         if self.kind == "sqlite":
             # The oldest that was tried: UPDATE … FROM is of 3.33, thousands of parameters of 3.32.
