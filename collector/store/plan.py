@@ -32,8 +32,6 @@ CHUNK: Final = 1_000
 PAGE: Final = 500
 """Items that a lane reads at once."""
 
-_NOT_ATTEMPTED: Final[sa.ColumnElement[str]] = sa.literal_column(f"'{Outcome.NOT_ATTEMPTED}'")
-
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -77,9 +75,7 @@ class Plan:
         values = {"status": "running", "started_at": now, **asdict(opening)}
         statement = sa.insert(runs).values(values)
         async with leases.write() as connection:
-            created = (await connection.execute(statement)).inserted_primary_key
-            if created is None:
-                raise AssertionError("an insert into runs has a key")
+            created: Any = (await connection.execute(statement)).inserted_primary_key
             opened = cls(database, leases, created[0])
             for key in keys:
                 await opened._name_lane(connection, key)
@@ -112,10 +108,9 @@ class Plan:
 
     def _observing(self) -> Any:
         """Made once: a statement that holds its thousand ids is garbage that stays for long."""
-        lane = sa.bindparam("of_lane", type_=sa.BigInteger())
-        source = sa.select(
-            sa.literal(self.run_id), lane, images.c.id, _NOT_ATTEMPTED, sa.literal(0)
-        ).where(
+        run, lane = sa.literal(self.run_id), sa.bindparam("of_lane", type_=sa.BigInteger())
+        outcome = sa.literal_column(f"'{Outcome.NOT_ATTEMPTED}'", sa.String)
+        source = sa.select(run, lane, images.c.id, outcome, sa.literal(0)).where(
             images.c.account == sa.bindparam("of_account"),
             images.c.region == sa.bindparam("of_region"),
             images.c.image_id.in_(sa.bindparam("of_ids", expanding=True)),
@@ -213,17 +208,12 @@ async def known_images(
 ) -> AsyncIterator[list[str]]:
     """A lane's images that are not gone and were last seen with one of the sources, in pages."""
     every = image_versions.alias("every_version")
-    last = (
-        sa.select(sa.func.max(every.c.id))
-        .where(every.c.image_pk == images.c.id)
-        .correlate(images)
-        .scalar_subquery()
-    )
+    last = sa.select(sa.func.max(every.c.id)).where(every.c.image_pk == images.c.id)
     query = (
         sa.select(images.c.image_id)
         .join(image_versions, image_versions.c.image_pk == images.c.id)
         .where(
-            image_versions.c.id == last,
+            image_versions.c.id == last.scalar_subquery(),
             images.c.account == key.account,
             images.c.region == key.region,
             images.c.image_id > sa.bindparam("after"),
