@@ -6,14 +6,14 @@ nullable column may be added later and changes no line. Renaming a column change
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, Final
 from zlib import crc32
 
 import msgspec
-from sqlalchemy import Select, bindparam, func, select, type_coerce
+from sqlalchemy import Column, Select, bindparam, func, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import NULLTYPE
@@ -74,16 +74,15 @@ class _Kind:
         self,
         of: ColumnElement[Any],
         source: Any,
-        identity: Mapping[str, ColumnElement[Any]],
-        columns: Sequence[ColumnElement[Any]],
+        identity: Sequence[Column[Any]],
+        columns: Sequence[Column[Any]],
     ) -> None:
+        key = [column.name for column in identity]
+        named: dict[str, ColumnElement[Any]] = {column.name: column for column in columns}
         # What is dangling sorts first and stands out; NULL would sort differently everywhere.
-        named: dict[str, ColumnElement[Any]] = {
-            name: func.coalesce(column, "") for name, column in identity.items()
-        }
-        named |= {str(column.name): column for column in columns}
+        named |= {column.name: func.coalesce(column, "") for column in identity}
         names = sorted(named)
-        order = [*identity, *(["valid_from"] if "valid_from" in named else [])]
+        order = [name for name in (*key, "valid_from") if name in named]
         self.query: Select[Any] = (
             select(*(raw(named[name], name) for name in names))
             .select_from(source)
@@ -91,18 +90,16 @@ class _Kind:
             .order_by(*order)
         )
         self.line = Lines(names)
-        self.places = tuple(names.index(name) for name in identity)
+        self.places = tuple(names.index(name) for name in key)
 
 
 def _of_versions(table: Any, of: Any, *names: str) -> _Kind:
-    same = images.c.id == table.c.image_pk
-    identity = {"account": images.c.account, "region": images.c.region}
+    same, lane = images.c.id == table.c.image_pk, images.c
     if "region" in table.c:  # copied there, and the copy is what views show
-        identity = {"account": table.c.account, "region": table.c.region}
-        same &= (images.c.account == table.c.account) & (images.c.region == table.c.region)
-    source = table.outerjoin(images, same)
-    identity["image_id"] = images.c.image_id
-    return _Kind(of, source, identity, [table.c[name] for name in names])
+        lane = table.c
+        same &= (images.c.account == lane.account) & (images.c.region == lane.region)
+    identity = (lane.account, lane.region, images.c.image_id)
+    return _Kind(of, table.outerjoin(images, same), identity, [table.c[name] for name in names])
 
 
 def _of_observations() -> _Kind:
@@ -110,16 +107,14 @@ def _of_observations() -> _Kind:
     source = observation_rows.outerjoin(lanes, lanes.c.id == rows.lane_id).outerjoin(
         images, (images.c.id == rows.image_pk) & in_lane & (images.c.region == lanes.c.region)
     )
-    identity = {"account": lanes.c.account, "region": lanes.c.region, "image_id": images.c.image_id}
-    keys = {"run_id", "lane_id", "image_pk"}
-    return _Kind(rows.run_id, source, identity, [c for c in rows if c.name not in keys])
+    identity = (lanes.c.account, lanes.c.region, images.c.image_id)
+    return _Kind(rows.run_id, source, identity, [c for c in rows if not c.primary_key])
 
 
 def _of_lanes() -> _Kind:
     source = run_lanes.outerjoin(lanes, lanes.c.id == run_lanes.c.lane_id)
-    identity = {"account": lanes.c.account, "region": lanes.c.region}
-    counts = [c for c in run_lanes.c if c.name not in {"run_id", "lane_id"}]
-    return _Kind(run_lanes.c.run_id, source, identity, counts)
+    counts = [c for c in run_lanes.c if not c.primary_key]
+    return _Kind(run_lanes.c.run_id, source, (lanes.c.account, lanes.c.region), counts)
 
 
 _OPENED: Final = ("valid_from", "fingerprint")

@@ -38,7 +38,7 @@ _members = images.join(member_versions, member_versions.c.image_pk == _i.id).joi
 
 
 def _observations() -> Select[tuple[object, ...]]:
-    rest = [c for c in _o if c.name not in ("run_id", "lane_id", "image_pk")]
+    rest = [c for c in _o if not c.primary_key]
     source = observation_rows.join(lanes, _l.id == _o.lane_id).join(images, _i.id == _o.image_pk)
     return select(_o.run_id, _l.account, _l.region, _i.image_id, *rest).select_from(source)
 
