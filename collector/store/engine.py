@@ -26,15 +26,15 @@ from collector.store.prepared import Prepared, at_once
 from collector.store.types import UtcDateTime
 from collector.text import os_reason
 
-__all__ = ["DRIVERS", "Database", "is_deadlock"]
+__all__ = ["Database", "is_deadlock"]
 
-DRIVERS: Final = {
-    "sqlite": ("sqlite+aiosqlite", None),
-    "postgresql": ("postgresql+psycopg", "postgresql"),
-    "mysql": ("mysql+asyncmy", "mysql"),
-    "mariadb": ("mysql+asyncmy", "mysql"),
+_DRIVERS: Final = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+asyncmy",
+    "mariadb": "mysql+asyncmy",
 }
-"""Scheme of a configured URL → the async driver and the extra that installs it."""
+"""Scheme of a configured URL → kind and async driver; the kind also names what installs it."""
 
 _WAIT_S: Final = 10
 """How long to wait for a connection, or for another writer's lock (seconds)."""
@@ -310,10 +310,9 @@ class Database:
         try:
             engine = create_async_engine(url, **options)
         except ImportError as error:
-            extra = DRIVERS[self.kind][1]
             raise ConfigurationError(
                 f"database {self}: the driver is not installed; "
-                f"pip install 'jdcloud-image-collector[{extra}]'"
+                f"pip install 'jdcloud-image-collector[{self.kind}]'"
             ) from error
         except (TypeError, ValueError) as error:
             raise self._refused(error) from error
@@ -374,8 +373,8 @@ def _parse(text: str) -> tuple[sa.URL, str]:
         raise ConfigurationError(
             "database.url: not a database URL; allowed: sqlite:///FILE, postgresql://…, mysql://…"
         ) from error
-    backend = url.get_backend_name()
-    return url.set(drivername=DRIVERS[backend][0]), "mysql" if backend == "mariadb" else backend
+    url = url.set(drivername=_DRIVERS[url.get_backend_name()])
+    return url, url.get_backend_name()
 
 
 def is_deadlock(error: UnavailableError) -> bool:
