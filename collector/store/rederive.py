@@ -6,7 +6,6 @@ end. A change to how images are normalized needs a migration that derives stored
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -99,7 +98,6 @@ class _UnderivableError(Exception):
     """Nothing can be derived from a row, and why."""
 
 
-@lru_cache(maxsize=64)
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
