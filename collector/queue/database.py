@@ -53,6 +53,8 @@ class Flight:
 
     run_id: int
     key: LaneKey
+    lane_id: int
+    image_id: str
     token: int
     deliveries: int
 
@@ -78,7 +80,7 @@ class DatabaseQueue:
         self._leases = Leases(database, {})
         self._flying: dict[tuple[int, str], Flight] = {}
         self._had: dict[str, _Had] = {}
-        self._cut: list[tuple[int, str, Flight]] = []
+        self._cut: list[Flight] = []
         self._accounts = shared(self._look)
         keys, times = (
             ("lane_id", "image_id"),
@@ -131,7 +133,7 @@ class DatabaseQueue:
 
     async def close(self) -> None:
         """The session ended; what it left in flight did not fail by itself."""
-        self._cut += [(lane, image_id, f) for (lane, image_id), f in self._flying.items()]
+        self._cut += self._flying.values()
         self._flying.clear()
         self._had.clear()
 
@@ -140,13 +142,13 @@ class DatabaseQueue:
 
         It waits again, or is dead when that happened to it in the last of its deliveries.
         """
-        own = [cut for cut in self._cut if cut[2].key.account == account]
         of_account = sa.select(lanes.c.id).where(lanes.c.account == account)
         async with self._leases.write([account]) as connection:
-            for lane, image_id, flight in own:
-                where = self._where(lane, flight.token, [image_id])
-                less = {"deliveries": _q.deliveries - 1}
-                await connection.execute(sa.update(queue_items).where(*where).values(less))
+            for cut in self._cut:
+                if cut.key.account == account:
+                    where = self._where(cut.lane_id, cut.token, [cut.image_id])
+                    less = {"deliveries": _q.deliveries - 1}
+                    await connection.execute(sa.update(queue_items).where(*where).values(less))
             flying = (_q.lane_id.in_(of_account), _q.token.is_not(None))
             await connection.execute(sa.update(queue_items).where(*flying).values(self._freed()))
             text = f"its process ended in the last of {self._max_deliveries} deliveries"
@@ -156,7 +158,7 @@ class DatabaseQueue:
             }
             spent = (_q.lane_id.in_(of_account), *_WAITS, _q.deliveries >= self._max_deliveries)
             await connection.execute(sa.update(queue_items).where(*spent).values(dead))
-        self._cut = [cut for cut in self._cut if cut[2].key.account != account]
+        self._cut = [cut for cut in self._cut if cut.key.account != account]
 
     async def due(self, account: str, run_id: int = 0) -> list[LaneKey]:
         """The lanes that have something to take, leaving out what the run had already."""
@@ -190,7 +192,8 @@ class DatabaseQueue:
             # Told before the commit: what is not committed has no such token, and is left alone.
             self._had_of(key.account, plan.run_id).items.update((key, one) for one in begun)
             for image_id, deliveries in begun.items():
-                self._flying[lane, image_id] = Flight(plan.run_id, key, token, deliveries)
+                flight = Flight(plan.run_id, key, lane, image_id, token, deliveries)
+                self._flying[lane, image_id] = flight
         if not begun:
             return []
         await plan.add(key, list(begun), datetime.now(UTC))
@@ -283,15 +286,15 @@ class DatabaseQueue:
 
     async def give_back(self, run_id: int) -> None:
         """What a run began and did not attempt waits again; it cost nothing."""
-        left = [(key, f) for key, f in self._flying.items() if f.run_id == run_id]
-        async with self._leases.write({flight.key.account for _, flight in left}) as connection:
-            for (lane, image_id), flight in left:
-                await connection.execute(self._return(lane, image_id, flight))
-        for key, _ in left:
-            self._flying.pop(key, None)
+        left = [flight for flight in self._flying.values() if flight.run_id == run_id]
+        async with self._leases.write({flight.key.account for flight in left}) as connection:
+            for flight in left:
+                await connection.execute(self._return(flight))
+        for flight in left:
+            self._flying.pop((flight.lane_id, flight.image_id), None)
 
-    def _return(self, lane: int, image_id: str, flight: Flight) -> sa.Update | sa.Delete:
-        where = self._where(lane, flight.token, [image_id])
+    def _return(self, flight: Flight) -> sa.Update | sa.Delete:
+        where = self._where(flight.lane_id, flight.token, [flight.image_id])
         values = {**FREE, "deliveries": _q.deliveries - 1}
         return sa.update(queue_items).where(*where).values(values)
 

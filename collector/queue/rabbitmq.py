@@ -218,18 +218,18 @@ class RabbitQueue(DatabaseQueue):
 
     @override
     async def give_back(self, run_id: int) -> None:
-        left = [(at, f) for at, f in self._flying.items() if f.run_id == run_id]
+        left = [flight for flight in self._flying.values() if flight.run_id == run_id]
         await super().give_back(run_id)
-        for (lane, image_id), flight in left:
-            if messages := self._messages.pop((lane, image_id), None):
-                waiting = self._lanes[flight.key].setdefault(image_id, [])
+        for flight in left:
+            if messages := self._messages.pop((flight.lane_id, flight.image_id), None):
+                waiting = self._lanes[flight.key].setdefault(flight.image_id, [])
                 waiting[:0] = messages
 
     @override
-    def _return(self, lane: int, image_id: str, flight: Flight) -> Update | Delete:
-        if (lane, image_id) not in self._messages:
-            return super()._return(lane, image_id, flight)
-        where = self._where(lane, flight.token, [image_id])
+    def _return(self, flight: Flight) -> Update | Delete:
+        if (flight.lane_id, flight.image_id) not in self._messages:
+            return super()._return(flight)
+        where = self._where(flight.lane_id, flight.token, [flight.image_id])
         if flight.deliveries == 1:
             return delete(queue_items).where(*where)
         values = {**self._freed(), "deliveries": _q.deliveries - 1}
