@@ -76,10 +76,10 @@ async def examine(
     progress: Callable[[str], None],
 ) -> Findings:
     """As `verify`, on a connection that is open already."""
-    examiner = _Examiner(database, connection, expected, progress)
+    examiner = _Examiner(connection, progress)
     steps: dict[str, Callable[[], Findings]] = {
         "ledger": examiner.ledger,
-        "runs": examiner.runs,
+        "runs": lambda: _unchained(database, connection, expected),
         "versions": lambda: rederive.versions(connection),
         "members": lambda: rederive.member_lists(connection),
         "history": lambda: rederive.history(connection, examiner.pruned),
@@ -112,9 +112,7 @@ class _Entry(msgspec.Struct):
 class _Examiner:
     """Goes through the chain in order."""
 
-    database: Database
     connection: AsyncConnection
-    expected: Mapping[int, str]
     progress: Callable[[str], None]
     pruned: set[int] = field(default_factory=set)
     pruned_until: datetime | None = None
@@ -250,36 +248,39 @@ class _Examiner:
                 what = f"{name} is {getattr(run, name)}, its rows say {count}"
                 yield Finding("run", f"run {run_id}", what)
 
-    async def runs(self) -> Findings:
-        """What the chain does not know: runs and blocks without an entry; digests kept apart."""
-        held = select(func.count()).where(leases.c.expires > self.database.now())
-        held_now = (await self.connection.execute(held)).scalar_one()
-        entries = select(ledger.c.run_id).where(ledger.c.run_id.is_not(None))
-        recent = runs.c.finished_at > self.database.now(-_SEALING_S)
-        columns = [raw(runs.c[name]) for name in ("id", "status", "finished_at", "digest")]
-        query = select(*columns, recent.label("recent")).where(runs.c.id.not_in(entries))
-        query = query.order_by(runs.c.id)
-        for row in (await self.connection.execute(query)).all():
-            where = f"run {row.id}"
-            if row.digest is not None:
-                yield Finding("run", where, "it has a digest, and the ledger has no entry of it")
-            elif row.status in ("running", "interrupted") or row.finished_at is None:
-                what = f"{row.status}: not finished for good; a later run resumes it or seals it"
-                yield Finding("unsealed", where, what)
-            elif held_now and row.recent:
-                yield Finding("unsealed", where, f"{row.status}: about to be sealed")
-            else:
-                what = "finished and not sealed: killed before it, or added; the next run seals it"
-                yield Finding("run", where, what)
-        stray = select(run_blocks.c.run_id).distinct().where(run_blocks.c.run_id.not_in(entries))
-        for run_id in (await self.connection.execute(stray.order_by("run_id"))).scalars():
-            yield Finding("chain", f"run {run_id}", "it has blocks, and the ledger has no entry")
-        for run_id, digest in self.expected.items():
-            sealed = select(ledger.c.digest).where(ledger.c.run_id == run_id)
-            found = (await self.connection.execute(sealed)).scalar_one_or_none()
-            if found != digest.lower():
-                what = f"its digest is {found or 'not there'}, {digest} was expected"
-                yield Finding("expected", f"run {run_id}", what)
+
+async def _unchained(
+    database: Database, connection: AsyncConnection, expected: Mapping[int, str]
+) -> Findings:
+    """What the chain does not know: runs and blocks without an entry; digests kept apart."""
+    held = select(func.count()).where(leases.c.expires > database.now())
+    held_now = (await connection.execute(held)).scalar_one()
+    entries = select(ledger.c.run_id).where(ledger.c.run_id.is_not(None))
+    recent = runs.c.finished_at > database.now(-_SEALING_S)
+    columns = [raw(runs.c[name]) for name in ("id", "status", "finished_at", "digest")]
+    query = select(*columns, recent.label("recent")).where(runs.c.id.not_in(entries))
+    query = query.order_by(runs.c.id)
+    for row in (await connection.execute(query)).all():
+        where = f"run {row.id}"
+        if row.digest is not None:
+            yield Finding("run", where, "it has a digest, and the ledger has no entry of it")
+        elif row.status in ("running", "interrupted") or row.finished_at is None:
+            what = f"{row.status}: not finished for good; a later run resumes it or seals it"
+            yield Finding("unsealed", where, what)
+        elif held_now and row.recent:
+            yield Finding("unsealed", where, f"{row.status}: about to be sealed")
+        else:
+            what = "finished and not sealed: killed before it, or added; the next run seals it"
+            yield Finding("run", where, what)
+    stray = select(run_blocks.c.run_id).distinct().where(run_blocks.c.run_id.not_in(entries))
+    for run_id in (await connection.execute(stray.order_by("run_id"))).scalars():
+        yield Finding("chain", f"run {run_id}", "it has blocks, and the ledger has no entry")
+    for run_id, digest in expected.items():
+        sealed = select(ledger.c.digest).where(ledger.c.run_id == run_id)
+        found = (await connection.execute(sealed)).scalar_one_or_none()
+        if found != digest.lower():
+            what = f"its digest is {found or 'not there'}, {digest} was expected"
+            yield Finding("expected", f"run {run_id}", what)
 
 
 async def _stretches(
