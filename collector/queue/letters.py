@@ -130,4 +130,4 @@ async def dead_letters(database: Database) -> AsyncIterator[Mapping[str, Any]]:
     async with database.read() as connection:
         async for page in pages(connection, query, CHUNK):
             for row in page:
-                yield dict(row._mapping)  # noqa: SLF001 - the documented way to its names
+                yield row._asdict()
