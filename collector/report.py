@@ -4,7 +4,7 @@ Everything is counted by the database, and every list is cut, so that memory doe
 inventory; what was cut is told with its number and the SQL that shows the rest.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -48,8 +48,16 @@ RUNS: Final = 10
 KINDS: Final = 8
 """Values of a breakdown that have a bar of their own, when there are two more at least."""
 
-_AGES: Final = (("under 30 days", 30), ("30 to 90 days", 90), ("90 days to 1 year", 365))
-_AGES_OLD: Final = (("1 to 2 years", 730), ("2 to 5 years", 1826))
+_AGES: Final = {
+    "under 30 days": 30,
+    "30 to 90 days": 90,
+    "90 days to 1 year": 365,
+    "1 to 2 years": 730,
+    "2 to 5 years": 1826,
+}
+"""Label → days that an image of this age is younger than."""
+
+_OLDEST: Final = "over 5 years"
 
 
 class Bar(NamedTuple):
@@ -154,7 +162,7 @@ async def _read_runs(connection: AsyncConnection, report: Report) -> None:
     planned = select(runs).where(runs.c.planned_at.is_not(None)).order_by(runs.c.id.desc())
     report.runs = await rows(connection, planned.limit(RUNS))
     counted = select(func.count()).select_from(runs).where(runs.c.planned_at.is_not(None))
-    report.run_count = (await connection.execute(counted)).scalar_one()
+    report.run_count = await connection.scalar(counted) or 0
     columns = (runs.c.id, runs.c.finished_at, ledger.c.digest)
     sealed = select(*columns).join(ledger, ledger.c.run_id == runs.c.id)
     newest = sealed.order_by(ledger.c.seq.desc()).limit(1)
@@ -170,13 +178,12 @@ async def _read_lanes(connection: AsyncConnection, report: Report) -> None:
     newest = max(run["started_at"] for run in report.runs)
     begin = (newest - timedelta(days=DAYS.stop - 1)).replace(hour=0, minute=0, second=0)
     first = select(func.min(runs.c.started_at)).where(runs.c.started_at >= begin)
-    oldest = (await connection.execute(first)).scalar_one().date()
-    number = max(DAYS.start, (newest.date() - oldest).days + 1)
+    oldest = await connection.scalar(first)
+    number = max(DAYS.start, (newest.date() - oldest.date()).days + 1)
     report.days = [f"{newest.date() - timedelta(days=ago)}" for ago in reversed(range(number))]
     c = run_lanes.c
-    report.lane_count = (
-        await connection.execute(select(func.count(func.distinct(c.lane_id))))
-    ).scalar_one()
+    counted = select(func.count(func.distinct(c.lane_id)))
+    report.lane_count = await connection.scalar(counted) or 0
     read = (c.present + c.not_found).label("read")
     last = (
         select(c.lane_id, c.run_id, c.planned, read, PLACE)
@@ -227,36 +234,32 @@ async def _read_breakdowns(connection: AsyncConnection, report: Report) -> None:
     current, encrypted = image_versions.c, disk_attachments.c.encrypted
     disks = image_versions.join(disk_attachments)
     encryption = case((encrypted.is_(True), "encrypted"), (encrypted.is_(False), "not encrypted"))
-    bounds = {label: report.at - timedelta(days=days) for label, days in (*_AGES, *_AGES_OLD)}
-    age = case(
-        *((current.create_time > bound, label) for label, bound in bounds.items()),
-        (current.create_time.is_not(None), "over 5 years"),
-    )
-    wanted: dict[str, tuple[ColumnElement[Any], Iterable[str]]] = {
-        "Source": (current.image_source, ()),
-        "Platform": (current.platform, ()),
-        "Architecture": (current.architecture, ()),
-        "Status": (current.status, ()),
-        "Disks by encryption": (encryption, ()),
-        "Age": (age, (*bounds, "over 5 years", "not said")),
+    created = current.create_time
+    ages = ((created > report.at - timedelta(days=days), label) for label, days in _AGES.items())
+    wanted: dict[str, ColumnElement[Any]] = {
+        "Source": current.image_source,
+        "Platform": current.platform,
+        "Architecture": current.architecture,
+        "Status": current.status,
+        "Disks by encryption": encryption,
+        "Age": case(*ages, (created.is_not(None), _OLDEST)),
     }
     number = func.count()
     sums = (func.count().over().label("kinds"), func.sum(number).over().label("total"))
-    for title, (column, order) in wanted.items():
-        grouped = select(column.label("kind"), number.label("number"), *sums).group_by("kind")
+    for title, kind in wanted.items():
+        grouped = select(kind.label("kind"), number.label("number"), *sums).group_by("kind")
         source = disks if title.startswith("Disks") else image_versions
         query = grouped.select_from(source).where(current.valid_to.is_(None))
         top = query.order_by(number.desc(), "kind").limit(KINDS + 1)
         found = (await connection.execute(top)).all()
-        if found and found[0].kinds > KINDS + 1:
-            found = found[:KINDS]
         bars = [Bar(_label(row.kind), row.number) for row in found]
-        if order:
-            bars.sort(key=lambda bar: list(order).index(bar.label))
-        if found and found[0].kinds > len(found):
+        if found and found[0].kinds > len(bars):
+            del bars[KINDS:]
             rest = int(found[0].total) - sum(bar.number for bar in bars)
             bars.append(Bar(f"{found[0].kinds - KINDS} others", rest))
         report.breakdowns[title] = bars
+    by_age = [*_AGES, _OLDEST, _label(None)]
+    report.breakdowns["Age"].sort(key=lambda bar: by_age.index(bar.label))
 
 
 def _label(kind: str | None) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -55,6 +56,7 @@ class Inventory:
         change: share of the images that every epoch changes.
 
     Attributes:
+        body: the image as JSON, None when there is none; the latest are remembered.
         epoch: how many times a share of the images was deleted and changed.
     """
 
@@ -71,7 +73,7 @@ class Inventory:
         self.regions, self.epoch = regions, epoch
         self._images, self._delete, self._change = images, delete, change
         self._key = blake2b(str(seed).encode()).digest()
-        self._bodies: dict[tuple[str, str], bytes] = {}
+        self.body = lru_cache(_CACHED_BODIES)(self._body)
         self._listings: dict[tuple[str, frozenset[tuple[str, str]]], list[str]] = {}
 
     def image(self, region: str, image_id: str) -> Image | None:
@@ -96,19 +98,9 @@ class Inventory:
         count = self._digest(image_id)[0] % 4 + 1
         return tuple(f"partner-{self._digest(image_id)[k] % 50:02d}" for k in range(1, count + 1))
 
-    def body(self, region: str, image_id: str) -> bytes | None:
-        """The image as JSON; the latest are remembered."""
-        key = region, image_id
-        body = self._bodies.get(key)
-        if body is None:
-            image = self.image(region, image_id)
-            if image is None:
-                return None
-            body = msgspec.json.encode(image)
-            if len(self._bodies) >= _CACHED_BODIES:
-                del self._bodies[next(iter(self._bodies))]
-            self._bodies[key] = body
-        return body
+    def _body(self, region: str, image_id: str) -> bytes | None:
+        image = self.image(region, image_id)
+        return None if image is None else msgspec.json.encode(image)
 
     async def select(self, region: str, filters: Mapping[str, str]) -> list[str]:
         """The ids of a region's images that describeImages lists for these parameters."""
@@ -135,7 +127,8 @@ class Inventory:
 
     def forget(self) -> None:
         """The images are others now than those that are remembered."""
-        self._bodies, self._listings = {}, {}
+        self.body.cache_clear()
+        self._listings = {}
 
     def _digest(self, what: object) -> bytes:
         return blake2b(str(what).encode(), key=self._key).digest()
