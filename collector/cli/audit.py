@@ -41,7 +41,7 @@ def command() -> None:
 @json_option
 def list_rules(where: Where, *, as_json: bool) -> int:
     """List the rules with their parameters, the most severe first."""
-    import msgspec  # noqa: PLC0415 - slow to import
+    import msgspec
 
     values, rules = rule_parameters(where), choose(())
     if as_json:
@@ -61,7 +61,7 @@ def list_rules(where: Where, *, as_json: bool) -> int:
 @click.argument("rule_id", metavar="RULE")
 def print_sql(where: Where, rule_id: str) -> int:
     """Print a rule's SQL, parameters filled in, for sqlite3, psql or mariadb."""
-    from collector.audit.runner import portable_sql  # noqa: PLC0415 - slow to import
+    from collector.audit.runner import portable_sql
 
     (rule,) = choose((rule_id,))
     values, now = rule_parameters(where)[rule.id], datetime.now(UTC)
@@ -97,10 +97,10 @@ async def run(
     rules, values = choose(rule_ids), rule_parameters(where)
     form = "json" if as_json else form
     async with reading(where) as opened:
-        from msgspec.json import encode  # noqa: PLC0415 - slow to import
+        from msgspec.json import encode
 
-        from collector.audit.runner import audit  # noqa: PLC0415
-        from collector.export import csv_cell  # noqa: PLC0415
+        from collector.audit.runner import audit
+        from collector.export import csv_cell
 
         counts, now = Counter[str](), datetime.now(UTC)
         some: defaultdict[str, list[Finding]] = defaultdict(list)

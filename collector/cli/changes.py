@@ -37,10 +37,10 @@ async def command(
     since = since or until - timedelta(hours=24)
     if since >= until:
         raise UsageError(f"--since {moment(since)} is not before --until {moment(until)}")
-    from msgspec.json import encode  # noqa: PLC0415 - slow to import
+    from msgspec.json import encode
 
-    from collector.store.changes import changes  # noqa: PLC0415
-    from collector.store.reads import plain  # noqa: PLC0415
+    from collector.store.changes import changes
+    from collector.store.reads import plain
 
     count = 0
     async with reading(where) as opened, aclosing(changes(opened, since, until)) as found:

@@ -55,8 +55,8 @@ def downgrade(where: Where, revision: str, *, as_json: bool) -> int:
 async def _migrate(stop: runtime.Stop, url: str, revision: str, *, up: bool, as_json: bool) -> int:
     if not revision or ":" in revision:
         raise UsageError(f"REVISION: found {revision!r}; allowed: a revision, head or base")
-    from collector.store import migrate  # noqa: PLC0415 - slow to import
-    from collector.store.engine import Database  # noqa: PLC0415
+    from collector.store import migrate
+    from collector.store.engine import Database
 
     async def work() -> int:
         await (migrate.upgrade if up else migrate.downgrade)(database, revision)
@@ -77,8 +77,8 @@ async def _migrate(stop: runtime.Stop, url: str, revision: str, *, up: bool, as_
 async def status(where: Where, *, as_json: bool) -> int:
     """Show revision, head and drift. The exit code is 78 unless at head without drift."""
     url = database_of(where)
-    from collector.store import migrate  # noqa: PLC0415 - slow to import
-    from collector.store.engine import Database  # noqa: PLC0415
+    from collector.store import migrate
+    from collector.store.engine import Database
 
     drift, why = list[str](), "the database is not what this program made"
     async with Database(url, read_only=True) as there:
@@ -110,10 +110,10 @@ async def status(where: Where, *, as_json: bool) -> int:
 )
 def sql(where: Where, dialect: str | None) -> None:
     """Print the DDL of a fresh database, for a DBA to run."""
-    from collector.store import migrate  # noqa: PLC0415 - slow to import
+    from collector.store import migrate
 
     if dialect is None:
-        from collector.store.engine import Database  # noqa: PLC0415
+        from collector.store.engine import Database
 
         dialect = Database(database_of(where)).kind
     click.echo(migrate.sql(dialect), nl=False)
@@ -143,7 +143,7 @@ async def prune(where: Where, older_than: timedelta | None, *, as_json: bool) ->
     else:
         url = database_of(where)
     before = datetime.now(UTC) - older_than
-    from collector.store.prune import prune as prune_observations  # noqa: PLC0415 - slow to import
+    from collector.store.prune import prune as prune_observations
 
     async with opened(url) as there:
         with progress_line() as progress:
@@ -170,8 +170,8 @@ async def copy(where: Where, target: str, *, as_json: bool) -> int:
     url = database_of(where)
     log.redact(*passwords_of(target))
     config.checked_url("--to", target)
-    from collector.store.copy import copy as copy_all  # noqa: PLC0415 - slow to import
-    from collector.store.engine import Database  # noqa: PLC0415
+    from collector.store.copy import copy as copy_all
+    from collector.store.engine import Database
 
     async with Database(url, read_only=True) as here, Database(target) as there:
         with progress_line() as progress:

@@ -16,9 +16,9 @@ import click
 from collector import log
 from collector.cli import runtime
 from collector.cli.options import unused_config_option
-from collector.cli.output import print_rows
+from collector.cli.output import create, print_rows
 from collector.errors import UsageError
-from collector.text import os_reason
+from collector.text import os_reason, shown
 
 if TYPE_CHECKING:
     from collector.store.engine import Database
@@ -65,6 +65,12 @@ discover = ["private"]
 """
 
 
+def _directory(text: str) -> Path:
+    if not text or not text.isprintable():
+        raise click.BadParameter(f"found {shown(text)}; allowed: a name that a URL can hold")
+    return Path(text)
+
+
 @click.command()
 @unused_config_option
 @click.option(
@@ -76,15 +82,13 @@ discover = ["private"]
 )
 @click.option(
     "--keep",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=_directory,
     metavar="DIR",
     help="Where to keep the database and its configuration; by default a temporary directory.",
 )
 def command(images: int, keep: Path | None) -> int:
     """Collect simulated images into a fresh database, audit them, and show what SQL answers."""
     log.configure(level="warning")
-    if not str(keep).isprintable():
-        raise UsageError(f"--keep: found {keep}; allowed: a name that a URL can hold")
     try:
         keep = (keep or Path(tempfile.mkdtemp(prefix="collector-demo-"))).absolute()
         keep.mkdir(parents=True, exist_ok=True)
@@ -98,13 +102,12 @@ def command(images: int, keep: Path | None) -> int:
 
 
 async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Path) -> int:
-    from collector import config  # noqa: PLC0415 - slow to import
-    from collector.cli import progress  # noqa: PLC0415
-    from collector.cli.run import carry_out  # noqa: PLC0415
-    from collector.run import Order, exit_code  # noqa: PLC0415
-    from collector.simulator.server import Simulator, SimulatorOptions, running  # noqa: PLC0415
-    from collector.sources import Selection, Sources  # noqa: PLC0415
-    from collector.store.engine import Database  # noqa: PLC0415
+    from collector import config
+    from collector.cli.collection import carry_out, show
+    from collector.run import Order, exit_code
+    from collector.simulator.server import Simulator, SimulatorOptions, running
+    from collector.sources import Selection, Sources
+    from collector.store.engine import Database
 
     url = f"sqlite:///{quote(str(database))}"
     access_key, secret_key = f"demo-{secrets.token_hex(8)}", secrets.token_hex(16)
@@ -112,21 +115,22 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
     click.echo(f"All data is simulated: {images:,} images in {len(options.regions)} regions.\n")
     async with running(Simulator(options)) as simulator:
         credentials, configuration = keep / "credentials.toml", keep / "collector.toml"
-        _write(credentials, f'access_key = "{access_key}"\nsecret_key = "{secret_key}"\n')
+        keys = f'access_key = "{access_key}"\nsecret_key = "{secret_key}"\n'
+        create(credentials, keys.encode())
         for region in options.regions:
             lines = "".join(f"{image_id}\n" for image_id in simulator.ids(region))
-            _write(keep / f"{region}.txt", lines)
+            create(keep / f"{region}.txt", lines.encode())
         text = _CONFIGURATION.format(
             database=json.dumps(url),
             endpoint=json.dumps(simulator.url),
             credentials=json.dumps(f"file:{credentials}"),
         )
         targets = "".join(_TARGET.format(region=region) for region in options.regions)
-        _write(configuration, text + targets)
+        create(configuration, (text + targets).encode())
         settings = config.load(configuration, env={})
         with Sources.of(settings, Selection()) as sources:
             collected = await carry_out(settings, Order(sources), stop)
-    progress.show(collected, as_json=False, quiet=False)
+    show(collected, as_json=False, quiet=False)
     if stop.signal is None:
         async with Database(url, read_only=True) as written:
             await _audit(written)
@@ -138,17 +142,9 @@ async def _demonstrate(stop: runtime.Stop, images: int, keep: Path, database: Pa
     return exit_code(collected, min_coverage=1.0, signal=stop.signal)
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.touch(mode=0o600, exist_ok=False)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {os_reason(error)}") from None
-    path.write_text(text)
-
-
 async def _audit(database: "Database") -> None:
-    from collector.audit.catalogue import choose, parameters  # noqa: PLC0415 - slow to import
-    from collector.audit.runner import audit  # noqa: PLC0415
+    from collector.audit.catalogue import choose, parameters
+    from collector.audit.runner import audit
 
     rules = choose(())
     found = audit(database, rules, parameters({}), datetime.now(UTC))
@@ -159,7 +155,7 @@ async def _audit(database: "Database") -> None:
 
 
 async def _answer(database: "Database") -> None:
-    from sqlalchemy import text  # noqa: PLC0415 - slow to import
+    from sqlalchemy import text
 
     for question, query in QUESTIONS.items():
         async with database.read() as connection:

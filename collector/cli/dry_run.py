@@ -1,24 +1,31 @@
-"""`collector run --dry-run`: what would be asked, how long that takes, and what it would store."""
+"""`collector run --dry-run`: what would be asked, how long that takes, and what it would store.
+
+And what it shares with `collector discover`: listings of which nothing is stored.
+"""
 
 import json
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
 
-from collector.cli.discover import list_all
 from collector.cli.options import opened
 from collector.cli.runtime import Stop
 from collector.errors import Exit
 from collector.jdcloud.protocol import MAX_PAGE_SIZE
-from collector.models import LaneKey
+from collector.lanes import unheard
+from collector.models import LaneKey, Outcome, Source
+from collector.session import load_credentials, open_session
 from collector.settings import Settings
-from collector.sources import Sources
+from collector.sources import ListingError, Sources, list_ids
 from collector.store import plan
+from collector.store.engine import Database
+from collector.store.writes import Tally
 from collector.text import counted
 
-__all__ = ["show_plan"]
+__all__ = ["list_all", "show_plan"]
 
 
 async def show_plan(settings: Settings, sources: Sources, stop: Stop, *, as_json: bool) -> int:
@@ -113,3 +120,47 @@ def _print(plan: dict[str, Any]) -> None:
         f"stores {counted(stores['observations'], 'observation')}, and a version for each image"
         " that is new or changed; none of that was written"
     )
+
+
+async def list_all(
+    settings: Settings,
+    database: Database,
+    sources: Sources,
+    stop: Stop,
+    each: Callable[[LaneKey, Source, list[str]], None],
+) -> tuple[list[str], int]:
+    """List what is to be discovered, one lane after another, under the leases of the accounts.
+
+    `each` is told of the ids of a page.
+
+    Returns:
+        Each listing that could not be read whole, with the reason; and the exit code.
+
+    Raises:
+        HeldError: another process holds one of the accounts.
+    """
+    keys = load_credentials(settings, os.environ)
+    wanted = {key.account: keys[key.account] for key in sources.discover}
+    failed: list[str] = []
+    outcomes: list[tuple[str, Outcome]] = []
+    found = 0
+    async with open_session(settings, database, wanted, stop=stop) as session:
+        await session.serve_all()
+        for key, names in sorted(sources.discover.items()):
+            account = session.accounts[key.account]
+            lane = account.lane(key.region)
+            async for source, listed in list_ids(account, lane, sorted(names), Tally()):
+                if isinstance(listed, ListingError):
+                    failed.append(f"{key} {source}: {listed}")
+                    outcomes.append((key.account, listed.outcome))
+                else:
+                    found += len(listed)
+                    each(key, source, listed)
+        refused, silent = unheard(session.accounts.values(), outcomes)
+    if stop.is_set():
+        return failed, stop.code
+    if not found and refused:
+        return failed, Exit.REFUSED
+    if not found and silent:
+        return failed, Exit.UNAVAILABLE
+    return failed, Exit.PARTIAL if failed else Exit.OK

@@ -33,7 +33,7 @@ __all__ = ["command"]
 @until_stopped
 async def command(where: Where, name: str, kind: str, path: Path | None) -> int:
     """Export a table or view, ordered by its keys; times are UTC."""
-    from collector.export import export, named  # noqa: PLC0415 - slow to import
+    from collector.export import export, named
 
     named(name)
     if kind == "parquet" and path is None and sys.stdout.isatty():

@@ -84,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         signal.signal(signal.SIGTERM, _stopped)
     try:
-        with _collector.make_context("collector", words) as context:
+        colours = False if os.environ.get("NO_COLOR") else None
+        with _collector.make_context("collector", words, color=colours) as context:
             code = _collector.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as error:
@@ -155,7 +156,7 @@ def _told(error: BaseException) -> int:
 
 
 def _log_traceback(error: BaseException) -> None:
-    from collector import log  # noqa: PLC0415 — nobody pays for it but who needs it
+    from collector import log
 
     if os.environ.get("COLLECTOR_LOG__LEVEL", "").lower() == "debug":
         log.configure(level="debug")

@@ -172,8 +172,8 @@ async def opened(
         SchemaError: it is not.
         UnavailableError: it cannot be reached.
     """
-    from collector.store import migrate  # noqa: PLC0415 - after the quick refusals
-    from collector.store.engine import Database  # noqa: PLC0415
+    from collector.store import migrate
+    from collector.store.engine import Database
 
     async with Database(url, read_only=read_only) as database:
         await (migrate.create_if_empty if create else migrate.require_head)(database)

@@ -4,10 +4,11 @@ Whatever the inventory holds, a terminal only sees text: no control character, n
 """
 
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -20,11 +21,24 @@ from collector.text import os_reason, printable
 if TYPE_CHECKING:
     from collector.store.changes import Change, DiskChange, FieldChange, ListChange
 
-__all__ = ["change_lines", "described", "moment", "output", "print_rows", "progress_line", "value"]
+__all__ = [
+    "FIGURES",
+    "change_lines",
+    "create",
+    "described",
+    "figures",
+    "moment",
+    "output",
+    "print_rows",
+    "progress_line",
+    "value",
+]
 
 MAX_VALUE: Final = 160
 """Characters of a value that are shown."""
 
+FIGURES: Final = ("planned", "present", "not found", "failed", "coverage")
+_NUMBER: Final = re.compile("-|-?[0-9][0-9,.]*%?")
 _COLOURS: Final = {"appeared": "green", "returned": "green", "changed": "yellow", "vanished": "red"}
 _SIGNS: Final = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
 
@@ -92,21 +106,30 @@ def _field(field: "FieldChange", change: str = "") -> str:
 def print_rows(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table to standard output; numbers stand at the right, no long word is cut.
 
-    A cell may be a rich `Text`, to have a colour.
+    A cell may be a rich `Text`, to have a style. Only a terminal's width breaks lines.
     """
-    from rich.console import Console  # noqa: PLC0415 - slow to import
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-    found = [list(row) for row in rows]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for index, name in enumerate(names):
-        numeric = all(isinstance(row[index], int | float) for row in found)
-        table.add_column(name, justify="right" if numeric and found else "left", overflow="fold")
+    found = [["-" if cell is None else cell for cell in row] for row in rows]
+    if not found:
+        click.echo("(none)")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for name, column in zip(names, zip(*found, strict=True), strict=True):
+        numeric = all(_NUMBER.fullmatch(str(cell)) for cell in column)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in found:
-        cells = ("-" if cell is None else cell for cell in row)
-        table.add_row(*(c if isinstance(c, Text) else Text(printable(str(c))) for c in cells))
-    Console(file=sys.stdout, highlight=False).print(table if found else "(none)")
+        table.add_row(*(c if isinstance(c, Text) else Text(printable(str(c))) for c in row))
+    width = None if sys.stdout.isatty() else 10_000
+    Console(file=sys.stdout, highlight=False, width=width).print(table)
+
+
+def figures(lane: Mapping[str, Any]) -> list[str]:
+    """What a table tells of a row of `run_coverage`, under `FIGURES`."""
+    counts = [f"{lane[name]:,}" for name in ("planned", "present", "not_found", "failed")]
+    return [*counts, f"{lane['coverage']:.1%}"]
 
 
 @contextmanager
@@ -151,6 +174,27 @@ def output(path: Path | None) -> Iterator[BinaryIO]:
     except BaseException:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        raise
+
+
+def create(path: Path, content: bytes) -> None:
+    """Make a file that is its owner's alone (mode 0600): it may hold a password.
+
+    Raises:
+        UsageError: there is something already, or none can be made there.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise UsageError(f"{path} exists already; nothing was written") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be written: {os_reason(error)}") from None
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+    except OSError:
+        with suppress(OSError):
+            path.unlink()
         raise
 
 

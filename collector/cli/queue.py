@@ -11,13 +11,9 @@ import click
 
 from collector.cli import runtime
 from collector.cli.options import config_option, json_option, opened, settings_of
+from collector.cli.output import print_rows
 from collector.cli.runtime import until_stopped
 from collector.errors import Exit, UsageError
-from collector.queue import letters, queue_of
-from collector.settings import Settings
-from collector.sources import Selection, Sources
-from collector.store.leases import holders
-from collector.store.reads import plain
 from collector.text import counted, printable
 
 __all__ = ["command"]
@@ -50,30 +46,32 @@ def add(
     settings = settings_of(config_path)
     if not images and ids_file is None:
         raise UsageError("give REGION/ID or --ids-file")
+    from collector.queue import queue_of
+    from collector.sources import Selection, Sources
+
+    async def work(stop: runtime.Stop) -> int:
+        added = given = 0
+        async with opened(settings.database.url, create=True) as database:
+            queue = queue_of(settings, database)
+            try:
+                for key, ids in sources.ids():
+                    if stop.is_set():
+                        break
+                    added += await queue.add(key, ids)
+                    given += len(ids)
+            finally:
+                await queue.close()
+        told = f"{counted(added, 'id')} added to the queue"
+        if given > added:
+            told += f"; {given - added:,} waited already, or came twice"
+        click.echo(json.dumps({"added": added}) if as_json else told)
+        return stop.code
+
     accounts = () if account is None else (account,)
     selection = Selection(images, ids_file, accounts=accounts)
     # A listing without images, as `discover` pipes it, is no mistake.
     with Sources.of(settings, selection, sys.stdin.buffer, may_be_empty=True) as sources:
-        return runtime.run(lambda stop: _add(settings, sources, stop, as_json=as_json))
-
-
-async def _add(settings: Settings, sources: Sources, stop: runtime.Stop, *, as_json: bool) -> int:
-    added = given = 0
-    async with opened(settings.database.url, create=True) as database:
-        queue = queue_of(settings, database)
-        try:
-            for key, ids in sources.ids():
-                if stop.signal is not None:
-                    break
-                added += await queue.add(key, ids)
-                given += len(ids)
-        finally:
-            await queue.close()
-    told = f"{counted(added, 'id')} added to the queue"
-    if given > added:
-        told += f"; {given - added:,} waited already, or came twice"
-    click.echo(json.dumps({"added": added}) if as_json else told)
-    return Exit.OK if stop.signal is None else 128 + stop.signal
+        return runtime.run(work)
 
 
 @command.command()
@@ -83,6 +81,9 @@ async def _add(settings: Settings, sources: Sources, stop: runtime.Stop, *, as_j
 async def status(config_path: Path | None, *, as_json: bool) -> int:
     """Show what waits, is in flight or failed, and who holds each account."""
     settings = settings_of(config_path)
+    from collector.queue import queue_of
+    from collector.store.leases import holders
+
     async with opened(settings.database.url, read_only=True) as database:
         queue = queue_of(settings, database)
         try:
@@ -94,19 +95,16 @@ async def status(config_path: Path | None, *, as_json: bool) -> int:
         found = [{"account": one.account, "holder": one.holder} for one in held]
         click.echo(json.dumps({"lanes": [asdict(lane) for lane in lanes], "holders": found}))
         return Exit.OK
-    counted_as = ("ready", "delayed", "in flight", "failed")
-    names = ("account", "region", *counted_as, "oldest waiting", "oldest in flight")
-    lines: list[tuple[str, ...]] = [names]
-    for lane in lanes:
-        counts = (lane.ready, lane.delayed, lane.in_flight, lane.failed)
-        ages = ("-" if age is None else f"{age:,.0f} s" for age in (lane.oldest_s, lane.flying_s))
-        lines.append((lane.account, lane.region, *(f"{count:,}" for count in counts), *ages))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines if lanes else ():
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
     if not lanes:
         click.echo("the queue is empty")
+    else:
+        names = ("ready", "delayed", "in flight", "failed", "oldest waiting", "oldest in flight")
+        lines = []
+        for lane in lanes:
+            counts = (lane.ready, lane.delayed, lane.in_flight, lane.failed)
+            ages = (None if s is None else f"{s:,.0f} s" for s in (lane.oldest_s, lane.flying_s))
+            lines.append((lane.account, lane.region, *(f"{count:,}" for count in counts), *ages))
+        print_rows(("account", "region", *names), lines)
     for one in held:
         click.echo(f"{one.account} is held by {printable(one.holder)}")
     return Exit.OK
@@ -119,16 +117,20 @@ async def status(config_path: Path | None, *, as_json: bool) -> int:
 async def failed(config_path: Path | None, *, as_json: bool) -> int:
     """List the dead letters; with --json one JSON object per line."""
     settings = settings_of(config_path)
+    from collector.queue.letters import dead_letters
+    from collector.store.reads import plain
+
     async with opened(settings.database.url, read_only=True) as database:
-        async for letter in letters.dead_letters(database):
-            click.echo(json.dumps(plain(letter)) if as_json else _line(letter))
+        async for letter in dead_letters(database):
+            told = plain(letter)
+            click.echo(json.dumps(told) if as_json else _line(told))
     return Exit.OK
 
 
 def _line(letter: Mapping[str, Any]) -> str:
     why = " ".join(str(letter[name]) for name in ("last_outcome", "last_error") if letter[name])
     what = f"{letter['account']} {letter['region']}/{letter['image_id']}"
-    dead = f"{letter['deliveries']} deliveries, dead since {plain(letter['dead_at'])}"
+    dead = f"{letter['deliveries']} deliveries, dead since {letter['dead_at']}"
     return printable(f"{what}: {why or 'no reason known'} ({dead})")
 
 
@@ -153,6 +155,8 @@ async def retry(
         raise UsageError("give either --all or the ids to retry")
     if account is not None and account not in [one.name for one in settings.accounts]:
         raise UsageError(f"--account: no account {account!r}")
+    from collector.queue import letters
+
     async with opened(settings.database.url) as database:
         found = await letters.retry(database, ids or None, account)
     names = {*found, *(name.rpartition("/")[2] for name in found)} if ids else set()

@@ -33,7 +33,7 @@ async def command(where: Where, path: Path) -> int:
     """
     values = rule_parameters(where)
     async with reading(where) as opened:
-        from collector.report import gather, render  # noqa: PLC0415 - slow to import
+        from collector.report import gather, render
 
         page = render(await gather(opened, values, datetime.now(UTC)))
     with output(path) as stream:

@@ -1,27 +1,16 @@
 """`collector run`: one collection, or its plan."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
-from collector import log
-from collector.cli import progress, runtime
-from collector.cli.dry_run import show_plan
-from collector.cli.options import Number, config_option, json_option, opened, settings_of
-from collector.metrics import Metrics
+from collector.cli import runtime
+from collector.cli.options import Number, config_option, json_option, settings_of
 from collector.models import Source
-from collector.queue.letters import depths
-from collector.run import Collected, Order, collect, exit_code
-from collector.session import load_credentials
-from collector.settings import Settings
-from collector.sources import Selection, Sources
-from collector.store.engine import Database
-from collector.text import os_reason, printable
 
-__all__ = ["carry_out", "command"]
+__all__ = ["command"]
 
 
 @click.command()
@@ -74,6 +63,11 @@ def command(
     narrow it.
     """
     settings = settings_of(config_path, quiet=quiet)
+    from collector.cli.collection import carry_out, show
+    from collector.cli.dry_run import show_plan
+    from collector.run import Order, exit_code
+    from collector.sources import Selection, Sources
+
     selection = Selection(**selected)
     with Sources.of(settings, selection, sys.stdin.buffer) as sources:
         if dry_run:
@@ -82,38 +76,7 @@ def command(
         async def work(stop: runtime.Stop) -> int:
             order = Order(sources, fresh=fresh, whole=not selection.narrows)
             collected = await carry_out(settings, order, stop, quiet=quiet)
-            progress.show(collected, as_json=as_json, quiet=quiet)
+            show(collected, as_json=as_json, quiet=quiet)
             return exit_code(collected, min_coverage=min_coverage, signal=stop.signal)
 
         return runtime.run(work)
-
-
-async def carry_out(
-    settings: Settings, order: Order, stop: runtime.Stop, *, quiet: bool = False
-) -> Collected:
-    """Collect into the configured database, show the progress, and write the metrics."""
-    keys = load_credentials(settings, os.environ)
-    async with opened(settings.database.url, create=True) as database:
-        watch = None if quiet else progress.watch
-        metrics = Metrics() if settings.metrics.textfile else None
-        collected = await collect(
-            settings, database, keys, order, stop=stop, watch=watch, metrics=metrics
-        )
-        if metrics is not None:
-            await _write_metrics(settings, database, metrics, quiet=quiet)
-    return collected
-
-
-async def _write_metrics(
-    settings: Settings, database: Database, metrics: Metrics, *, quiet: bool
-) -> None:
-    async with database.within():
-        await metrics.refresh(database, await depths(database))
-    path = settings.base / settings.metrics.textfile
-    try:
-        metrics.write(path)
-    except OSError as error:  # the inventory is none the worse for it
-        log.get_logger().error("metrics_not_written", path=str(path), reason=str(error))
-        if quiet:  # which logs nothing; and not all is well
-            line = f"metrics.textfile: {path} is not written: {os_reason(error)}"
-            click.echo(f"collector: {printable(line)}", err=True)

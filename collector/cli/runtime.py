@@ -30,6 +30,11 @@ class Stop(asyncio.Event):
         self.signal: int | None = None
         self._work = asyncio.current_task()
 
+    @property
+    def code(self) -> int:
+        """The exit code of what was stopped; 0 when nothing was."""
+        return 128 + self.signal if self.signal is not None else 0
+
     def by(self, number: int) -> None:
         """Ask to stop; asked again, interrupt at once."""
         if self.signal is None:
@@ -44,7 +49,7 @@ class Stop(asyncio.Event):
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Uvloop's event loop, which saves a fourteenth of the work, where it is installed."""
     try:
-        import uvloop  # noqa: PLC0415 - an extra
+        import uvloop  # an extra
     except ImportError:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
@@ -94,4 +99,4 @@ async def unless_stopped(stop: Stop, work: Coroutine[Any, Any, int]) -> int:
         working.cancel()
         stopping.cancel()
         await asyncio.gather(working, stopping, return_exceptions=True)
-    return 128 + (stop.signal or 0) if stopped else working.result()
+    return stop.code if stopped else working.result()

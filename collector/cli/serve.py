@@ -27,11 +27,11 @@ def command(config_path: Path | None) -> int:
 
 
 async def _serve(settings: Settings, stop: runtime.Stop) -> int:
-    from collector.health import Health, serve_http  # noqa: PLC0415 - after the quick refusals
-    from collector.metrics import Metrics  # noqa: PLC0415
-    from collector.serve import Service  # noqa: PLC0415
-    from collector.session import load_credentials  # noqa: PLC0415
-    from collector.store.engine import Database  # noqa: PLC0415
+    from collector.health import Health, serve_http
+    from collector.metrics import Metrics
+    from collector.serve import Service
+    from collector.session import load_credentials
+    from collector.store.engine import Database
 
     keys = load_credentials(settings, os.environ)
     health, metrics = Health(os.environ), Metrics()
@@ -41,4 +41,4 @@ async def _serve(settings: Settings, stop: runtime.Stop) -> int:
             log.get_logger().info("serving", accounts=sorted(keys), listen=url, pid=os.getpid())
             await service.run()
     log.get_logger().info("stopped", signal=stop.signal)
-    return 128 + (stop.signal or 0)
+    return stop.code

@@ -49,25 +49,20 @@ async def command(
         raise UsageError("--at and --history exclude each other")
     region, image_id = parse_reference(reference)
     async with reading(where) as opened:
-        from msgspec.json import encode  # noqa: PLC0415 - slow to import
+        from msgspec.json import encode
 
-        from collector.store import reads  # noqa: PLC0415
+        from collector.store import reads
 
         async with opened.read() as connection:
             found = await reads.find(connection, region, image_id, account)
             show = _history if history else _as_of
             shown = [await show(connection, image, at) for image in found]
     if as_json:
-        images = [
-            _record(image) | document for image, (document, _) in zip(found, shown, strict=True)
-        ]
+        images = [document for document, _ in shown]
         told = {"region": region, "image_id": image_id, "at": at, "images": images}
         click.echo(harmless_json(encode(reads.plain(told))))
     else:
-        texts = (
-            "\n".join([_title(image), *text]) for image, (_, text) in zip(found, shown, strict=True)
-        )
-        click.echo("\n\n".join(texts), nl=bool(shown))
+        click.echo("\n\n".join("\n".join(lines) for _, lines in shown), nl=bool(shown))
     if not found:
         of = f" of account {printable(account)}" if account else ""
         click.echo(f"collector: the database has no image {region}/{image_id}{of}", err=True)
@@ -78,18 +73,18 @@ async def command(
 async def _as_of(
     connection: Any, image: "Record", at: datetime | None
 ) -> "tuple[Record, list[str]]":
-    """What the document adds, and the lines, of an image as of a time; None: now."""
-    from collector.store import reads  # noqa: PLC0415 - slow to import
+    """The document and the lines of an image as of a time; None: now."""
+    from collector.store import reads
 
     # The clock of who collects may be ahead of this one.
     now = max(datetime.now(UTC), image["last_checked_at"] or image["first_planned_at"])
     found = await reads.as_of(connection, image, at or now)
-    document = {
+    document = _record(image) | {
         "knowledge": found.knowledge.value,
         "version": _record(found.version) if found.version else None,
         "members": _record(found.members) if found.members else None,
     }
-    return document, _lines(found, at)
+    return document, [_title(image), *_lines(found, at)]
 
 
 def _lines(found: "AsOf", at: datetime | None) -> list[str]:
@@ -120,8 +115,8 @@ async def _history(
     connection: Any, image: "Record", _: datetime | None
 ) -> "tuple[Record, list[str]]":
     """The same of all its versions, and of what changed in each."""
-    from collector.store.changes import history  # noqa: PLC0415 - slow to import
-    from collector.store.reads import plain  # noqa: PLC0415
+    from collector.store.changes import history
+    from collector.store.reads import plain
 
     versions, lists, changes = await history(connection, image)
     changed = {change.at: plain(change) for change in changes}
@@ -133,7 +128,8 @@ async def _history(
     members = [_record(one) | {"changes": changed[one["valid_from"]]["members"]} for one in lists]
     state = f"  {_styled(image['state'])}, last seen {moment(image['last_seen_at'])}"
     text = [line for change in changes for line in change_lines(change)]
-    return {"versions": told, "members": members}, [state, *text]
+    document = _record(image) | {"versions": told, "members": members}
+    return document, [_title(image), state, *text]
 
 
 def _record(row: "Record") -> "Record":

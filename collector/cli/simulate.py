@@ -50,10 +50,10 @@ def command(**options: Any) -> int:
 
 
 async def _serve(stop: runtime.Stop, options: dict[str, Any]) -> int:
-    from collector.simulator.server import Simulator, SimulatorOptions, running  # noqa: PLC0415 - imports a server
+    from collector.simulator.server import Simulator, SimulatorOptions, running
 
     chosen = SimulatorOptions.from_environment(os.environ, **options)
     async with running(Simulator(chosen)) as simulator:
         click.echo(simulator.url)
         await stop.wait()
-    return 128 + (stop.signal or 0)
+    return stop.code

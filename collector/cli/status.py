@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collector.cli.options import Where, age, database_options, json_option, reading
-from collector.cli.output import moment, print_rows
+from collector.cli.output import FIGURES, figures, moment, print_rows
 from collector.cli.runtime import until_stopped
 from collector.errors import Exit
 from collector.text import harmless_json, printable
@@ -36,9 +36,9 @@ async def command(where: Where, max_age: timedelta, *, as_json: bool) -> int:
     complete run of any account is older than --max-age, or there is none.
     """
     async with reading(where) as opened:
-        import msgspec  # noqa: PLC0415 - slow to import
+        import msgspec
 
-        from collector.store.freshness import read_status  # noqa: PLC0415
+        from collector.store.freshness import read_status
 
         status = await read_status(opened, datetime.now(UTC), max_age)
     if as_json:
@@ -62,18 +62,10 @@ def _print(status: "Status") -> None:
         click.echo("there is no run of the whole configuration")
     if accounts := list(_accounts(status)):
         print_rows(("account", "last complete run", "age", "", "held by"), accounts)
-    counts = ("planned", "present", "not_found", "failed")
     if status.lanes:
         print_rows(
-            ("account", "region", "run", "planned", "present", "not found", "failed", "read"),
-            (
-                (
-                    *(lane["account"], lane["region"], str(lane["run_id"])),
-                    *(f"{lane[name]:,}" for name in counts),
-                    f"{lane['coverage']:.1%}",
-                )
-                for lane in status.lanes
-            ),
+            ("account", "region", "run", *FIGURES[:-1], "read"),
+            [(ln["account"], ln["region"], ln["run_id"], *figures(ln)) for ln in status.lanes],
         )
     if (oldest := status.oldest_reading) is not None:
         click.echo(f"oldest reading: {moment(oldest['last_checked_at'])}, {_where(oldest)}")
@@ -86,7 +78,7 @@ def _print(status: "Status") -> None:
 
 
 def _accounts(status: "Status") -> Iterator[tuple[object, ...]]:
-    from rich.text import Text  # noqa: PLC0415 - slow to import
+    from rich.text import Text
 
     held = {holder.account: holder.holder for holder in status.holders}
     for account in status.accounts:

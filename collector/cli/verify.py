@@ -47,8 +47,8 @@ async def command(where: Where, expected: tuple[tuple[int, str], ...], *, as_jso
     if len(dict(expected)) != len(set(expected)):
         raise UsageError("--expect names a run with two digests; one of them is not its digest")
     async with reading(where) as opened:
-        from collector.store import ledger  # noqa: PLC0415 - slow to import
-        from collector.store.verify import Finding, verify  # noqa: PLC0415
+        from collector.store import ledger
+        from collector.store.verify import Finding, verify
 
         count, unsealed = 0, list[Finding]()
         last = await ledger.last(opened)

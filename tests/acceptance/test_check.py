@@ -6,8 +6,8 @@ import ssl
 import pytest
 
 from collector import config
-from collector.cli.check import _accounts
 from collector.jdcloud.credentials import Credentials
+from collector.preflight import _accounts
 from collector.store.engine import Database
 from collector.store.leases import Leases, holders
 from tests.support.service import KEYS, configuration, process, target, until

@@ -93,3 +93,18 @@ def test_a_stop_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
             assert process.wait(60) == 130
         assert terminal.shown.count("\x1b[?25l") == terminal.shown.count("\x1b[?25h") == 1
         assert terminal.shown.rindex(CLEARED) > terminal.shown.rindex(" of ")
+
+
+def test_no_color_holds_for_what_a_command_prints(tmp_path: Path) -> None:
+    """As for the log; without it a terminal gets colours."""
+    with simulated(images=4) as simulator:
+        site = Site(tmp_path, simulator.url)
+        assert site.run("run", "--quiet").code == 0
+    for no_color in ("", "1"):
+        reading, writing = pty.openpty()
+        terminal = Terminal(reading, writing)
+        env = {"TERM": "xterm-256color", "NO_COLOR": no_color}
+        with site.popen("status", stdout=writing, env=env) as process:
+            assert process.wait(60) == 0
+        terminal.close()
+        assert ("\x1b[32mfresh" in terminal.shown) is not bool(no_color)

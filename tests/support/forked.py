@@ -43,7 +43,7 @@ QUICK: Final = {"collector.store.leases:GAP_S": 0.05}
 _PRELOADED: Final = (
     *("asyncmy", "psycopg", "alembic.command", "alembic.autogenerate", "aiosqlite"),
     *("rich.table", "rich.live", "collector.cli.main", "collector.cli.run", "collector.cli.verify"),
-    *("collector.run", "collector.serve", "collector.metrics", "collector.cli.progress"),
+    *("collector.run", "collector.serve", "collector.metrics", "collector.cli.collection"),
     *("collector.store.migrate", "collector.store.verify"),
 )
 
