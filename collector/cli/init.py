@@ -1,7 +1,5 @@
 """`collector init`: writes the commented example configuration, and never over a file."""
 
-import os
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -9,8 +7,7 @@ from typing import Final
 import click
 
 import collector
-from collector.errors import UsageError
-from collector.text import os_reason
+from collector.cli.output import create
 
 __all__ = ["PACKAGED", "command", "example"]
 
@@ -18,8 +15,6 @@ PACKAGED: Final = "_config"
 """Where a wheel holds the example, inside of the package."""
 
 _NAME: Final = "collector.example.toml"
-_MODE: Final = 0o600
-"""The file may come to hold a database's password."""
 
 
 @click.command("init")
@@ -35,20 +30,7 @@ _MODE: Final = 0o600
 )
 def command(path: Path) -> None:
     """Write a commented configuration; never overwrites."""
-    content = example()
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
-    except FileExistsError:
-        raise UsageError(f"{path} exists already; nothing was written") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be written: {os_reason(error)}") from None
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-    except OSError:
-        with suppress(OSError):
-            path.unlink()
-        raise
+    create(path, example())
     click.echo(f"wrote {path}; next: name your images in it, set JDCLOUD_ACCESS_KEY and")
     click.echo(f"JDCLOUD_SECRET_KEY, then `collector check --config {path}`")
 

@@ -44,3 +44,11 @@ def test_the_demo_overwrites_nothing(tmp_path: Path) -> None:
 
     assert (tmp_path / "collector.toml").read_text() == "# mine\n"
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_the_demo_does_not_fill_the_working_directory(tmp_path: Path) -> None:
+    """An empty name, such as of a variable that is not set, is none."""
+    done = forker().run(tmp_path, "demo", "--images", "4", "--keep", "")
+
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert [*tmp_path.iterdir()] == []

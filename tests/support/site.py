@@ -119,7 +119,7 @@ class Site:
             env=clean | KEYS | dict(env or {}),
             cwd=self.directory,
             stdin=options.pop("stdin", subprocess.PIPE),
-            stdout=subprocess.PIPE,
+            stdout=options.pop("stdout", subprocess.PIPE),
             stderr=options.pop("stderr", subprocess.PIPE),
             **options,
         )
