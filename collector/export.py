@@ -5,7 +5,8 @@ timestamps in UTC. In CSV a NULL is empty and an empty text is `""`, and a text 
 would run as a formula gets a leading `'`; JSON lines and Parquet are exact.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -71,12 +72,22 @@ async def export(database: Database, name: str, kind: str, stream: BinaryIO) -> 
     table = named(name)
     write, close = FORMATS[kind](table, stream)
     rows = 0
-    async with database.read() as connection:
-        async for batch in pages(connection, ordered(table), BATCH):
+    # Not written where it is read: a stream that takes no more is not the database's failure.
+    async with aclosing(_batches(database, table)) as batches:
+        async for batch in batches:
             write(batch)
             rows += len(batch)
     close()
     return rows
+
+
+async def _batches(database: Database, table: Table) -> AsyncGenerator[Sequence[Any]]:
+    async with (
+        database.read() as connection,
+        aclosing(pages(connection, ordered(table), BATCH)) as found,
+    ):
+        async for batch in found:
+            yield batch
 
 
 def _csv(table: Table, stream: BinaryIO) -> tuple[Write, Callable[[], None]]:

@@ -123,7 +123,10 @@ def print_rows(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for row in found:
         table.add_row(*(c if isinstance(c, Text) else Text(printable(str(c))) for c in row))
     width = None if sys.stdout.isatty() else 10_000
-    Console(file=sys.stdout, highlight=False, width=width).print(table)
+    console = Console(file=sys.stdout, highlight=False, width=width)
+    with console.capture() as text:  # writing it itself, rich ends the process when nobody reads
+        console.print(table)
+    click.echo(text.get(), nl=False)
 
 
 def figures(lane: Mapping[str, Any]) -> list[str]:

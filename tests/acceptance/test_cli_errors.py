@@ -5,11 +5,13 @@ import importlib
 import json
 import logging
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
 import tomllib
 import types
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -315,6 +317,34 @@ def test_a_reader_that_goes_away_is_quiet():
     os.close(reader)
     try:
         done = run("--help", stdout=writer, stderr=subprocess.PIPE)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("audit", "list"),  # a table
+        ("export", "schema_drift", "--format", "csv"),
+        ("export", "schema_drift", "--format", "jsonl"),
+        ("export", "schema_drift", "--format", "parquet"),
+    ],
+)
+def test_a_reader_that_goes_away_in_the_middle_is_quiet(sqlite_url: str, words: tuple[str, ...]):
+    """The same where more is written than is held back: it is no finding, and not the database."""
+    moment = "2026-01-01 00:00:00.000000"
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection:
+        connection.execute(
+            "INSERT INTO schema_drift (id, path, json_type, value, first_seen_at, last_seen_at,"
+            " seen, example_image_id) VALUES ('x', 'image.x', 'string', ?, ?, ?, 1, 'img-1')",
+            (os.urandom(100_000).hex(), moment, moment),
+        )
+        connection.commit()
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run(*words, "--database", sqlite_url, stdout=writer, stderr=subprocess.PIPE)
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")

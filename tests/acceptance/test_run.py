@@ -327,6 +327,8 @@ def test_two_first_runs_at_once_share_one_database(site: Site) -> None:
     ("change", "text"),
     [
         ("DROP TABLE alembic_version", "belongs to another program"),
+        ("DROP TABLE alembic_version", "`collector db upgrade`"),
+        ("DELETE FROM alembic_version", "no revision"),
         ("UPDATE alembic_version SET version_num = '9999'", "it is newer"),
         ("UPDATE alembic_version SET version_num = NULL", "belongs to another program"),
     ],
