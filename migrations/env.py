@@ -2,6 +2,7 @@
 
 from alembic import context
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.sql.ddl import CreateView
 
 from collector.store.migrate import exists_on
 from collector.store.schema import metadata
@@ -26,7 +27,11 @@ def run_offline() -> None:
 
 
 def run_online(connection: Connection) -> None:
-    """Migrate in one transaction, where the database has them for DDL."""
+    """Migrate in one transaction, where the database has them for DDL.
+
+    MariaDB has not: when there is nothing to migrate, its views are replaced and never missed.
+    """
+    replaced = context.config.attributes["stays"] and connection.dialect.name == "mysql"
     context.configure(
         connection=connection,
         target_metadata=metadata,
@@ -36,12 +41,12 @@ def run_online(connection: Connection) -> None:
     )
     with context.begin_transaction():
         for name in inspect(connection).get_view_names():
-            if name in CREATE_VIEWS:
+            if name in CREATE_VIEWS and not replaced:
                 connection.execute(text(f"DROP VIEW {name}"))
         context.run_migrations()
         if context.get_context().get_current_heads() == (context.get_head_revision(),):
-            for view in CREATE_VIEWS.values():
-                connection.execute(view)
+            for name, view in CREATE_VIEWS.items():
+                connection.execute(CreateView(view.selectable, name, or_replace=replaced))
 
 
 if context.is_offline_mode():

@@ -65,8 +65,18 @@ async def _current(connection: AsyncConnection) -> str | None:
         return None
     if "alembic_version" not in names or "observation_rows" not in names:
         found = ", ".join(sorted(names)[:3])
-        raise SchemaError(f"the database belongs to another program (it has the tables {found})")
-    return (await connection.execute(select(_VERSION.c.version_num))).scalar_one_or_none()
+        raise SchemaError(
+            f"the database belongs to another program (it has the tables {found}); "
+            "`collector db upgrade` needs an empty one"
+        )
+    query = select(_VERSION.c.version_num)
+    revision: str | None = (await connection.execute(query)).scalar_one_or_none()
+    if revision is None:
+        raise SchemaError(
+            "the database has tables, but no revision: a migration was cut short; "
+            "restore a copy, or let `collector db upgrade` fill an empty one"
+        )
+    return revision
 
 
 async def _judge(database: Database, connection: AsyncConnection, revision: str | None) -> None:
@@ -117,11 +127,15 @@ async def create_if_empty(database: Database) -> None:
     """Create the tables of an absent or empty database; otherwise as `require_head`."""
     database.create_file()
     async with database.within(), database.read() as connection:
-        revision = await _current(connection)
-        if revision is not None:
-            await _judge(database, connection, revision)
-    if revision is None:
-        await upgrade(database)
+        try:
+            if (revision := await _current(connection)) is not None:
+                await _judge(database, connection, revision)
+                return
+        except SchemaError:
+            # MariaDB commits every statement: what another process creates may be half done.
+            if database.kind != "mysql":
+                raise
+    await _migrate(database, "upgrade", "head", only_empty=True)
 
 
 async def upgrade(database: Database, revision: str = "head") -> None:
@@ -196,7 +210,9 @@ def _in_words(entry: Any) -> str:
     return " ".join(str(getattr(part, "name", part)) for part in entry if part is not None)
 
 
-async def _migrate(database: Database, way: str, revision: str) -> None:
+async def _migrate(
+    database: Database, way: str, revision: str, *, only_empty: bool = False
+) -> None:
     async with database.within(), database.read():
         pass  # it answers; what follows may take long
     with database.explained():
@@ -209,11 +225,17 @@ async def _migrate(database: Database, way: str, revision: str) -> None:
             await _lock(database, connection)
             try:
                 found = await _current(connection)
+                if only_empty and found is not None:
+                    await _judge(database, connection, found)
+                    return
                 if found is not None and found not in _revisions():
                     raise not_at_head(database, found)
-                if found is not None and (way == "downgrade" or found != head()):
+                stays = way == "upgrade" and found == head()
+                if found is not None and not stays:
                     await _require_nobody(database, connection)
-                await connection.run_sync(lambda sync: _run(way, revision, connection=sync))
+                await connection.run_sync(
+                    lambda sync: _run(way, revision, connection=sync, stays=stays)
+                )
                 await connection.commit()
             finally:
                 await connection.invalidate()

@@ -1,5 +1,6 @@
 """Migrations: up, down, and up again on every database; the printed DDL is the same schema."""
 
+import asyncio
 import re
 import sqlite3
 from collections.abc import Callable
@@ -45,6 +46,54 @@ async def test_missing_views_are_created_by_an_upgrade(database_url: str) -> Non
 
         await migrate.upgrade(database)
         await migrate.require_head(database)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_several_create_one_database(kind: str, new_database: Callable[..., str]) -> None:
+    """Found empty, half made (MariaDB commits every statement) or whole: none is refused."""
+    url = new_database(kind, migrated=False)
+
+    async def first(delay: float) -> None:
+        await asyncio.sleep(delay)
+        async with Database(url) as database:
+            await migrate.create_if_empty(database)
+            for _ in range(30):  # what it found is not taken away by another
+                async with database.read() as connection:
+                    await connection.exec_driver_sql("SELECT count(*) FROM run_coverage")
+
+    await asyncio.gather(*(first(0.03 * number) for number in range(8)))
+    async with Database(url) as database:
+        await migrate.require_head(database)
+
+
+async def test_an_upgrade_of_nothing_disturbs_nobody(database_url: str) -> None:
+    """At head already, as before every start of a container: others read the views meanwhile."""
+    async with Database(database_url) as database, Database(database_url) as other:
+
+        async def read() -> None:
+            while not done:
+                async with other.read() as connection:
+                    await connection.exec_driver_sql("SELECT count(*) FROM run_coverage")
+
+        done = False
+        async with asyncio.TaskGroup() as group:
+            group.create_task(read())
+            for _ in range(5):
+                await migrate.upgrade(database)
+            done = True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_tables_without_a_revision_are_refused(
+    kind: str, new_database: Callable[..., str]
+) -> None:
+    """A migration that was cut short leaves them: that is not empty, and is not begun again."""
+    async with Database(new_database(kind)) as database:
+        async with database.write() as connection:
+            await connection.exec_driver_sql("DELETE FROM alembic_version")
+        for work in (migrate.require_head, migrate.create_if_empty, migrate.upgrade):
+            with pytest.raises(SchemaError, match="no revision"):
+                await work(database)
 
 
 async def test_printed_ddl_is_at_head_without_drift(database_url: str) -> None:
