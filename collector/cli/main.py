@@ -6,7 +6,6 @@ Commands and codes are those of the public contract. Nothing heavy is imported h
 
 import errno
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ import click
 from typing_extensions import override
 
 from collector import __version__
+from collector.cli import early
 from collector.errors import CollectorError, Exit, gravest, leaves
 from collector.text import printable, scrub
 
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     _open_closed_streams()
     if arguments is None:
-        signal.signal(signal.SIGTERM, _stopped)
+        early.install()
     try:
         colours = False if os.environ.get("NO_COLOR") else None
         with _collector.make_context("collector", words, color=colours) as context:
@@ -98,11 +98,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         codes = {_told(leaf) for leaf in single.values()}
         return int(gravest(codes))
     return int(code or Exit.OK)
-
-
-def _stopped(number: int, _: object) -> None:
-    """Before there is a loop that drains, such as while ids are read from a terminal."""
-    raise KeyboardInterrupt(number)
 
 
 def _open_closed_streams() -> None:

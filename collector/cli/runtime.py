@@ -10,6 +10,8 @@ from contextlib import suppress
 from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
+from collector.cli import early
+
 __all__ = ["Stop", "run", "unless_stopped", "until_stopped"]
 
 P = ParamSpec("P")
@@ -63,6 +65,8 @@ def run(main: Callable[[Stop], Coroutine[None, None, T]]) -> T:
         stop, loop = Stop(), asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.by, int(number))
+        if early.signals:
+            stop.by(early.signals[0])
         # What is imported by now stays; looking through it again and again finds nothing to free.
         gc.collect()
         gc.freeze()

@@ -5,6 +5,7 @@ import importlib
 import json
 import logging
 import os
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -348,6 +349,32 @@ def test_a_reader_that_goes_away_in_the_middle_is_quiet(sqlite_url: str, words: 
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_python_throws_away_is_heeded(number: int):
+    """What is raised in a callback of a weak reference, as in `import`, is lost; the wish is not."""
+    code = f"""
+import os, signal, sys, weakref
+from collector.cli import main as cli
+
+class Lock: pass
+
+def importing(name, held=[Lock()], real=cli.import_module):
+    callback = weakref.ref(held[0], lambda _: os.kill(os.getpid(), {int(number)}))
+    held.clear()
+    return real(name)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+cli.import_module = importing
+sys.argv = ["collector", "simulate", "--port", "0"]
+sys.exit(cli.main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "ignored" in done.stderr  # else nothing was tried
+    assert done.returncode == 128 + number
 
 
 def test_a_full_disk_behind_standard_output_is_one_line():
