@@ -353,7 +353,7 @@ def test_a_reader_that_goes_away_in_the_middle_is_quiet(sqlite_url: str, words: 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_that_python_throws_away_is_heeded(number: int):
-    """What is raised in a callback of a weak reference, as in `import`, is lost; the wish is not."""
+    """What is raised in a weak reference's callback, as in `import`, is lost; the wish is not."""
     code = f"""
 import os, signal, sys, weakref
 from collector.cli import main as cli
