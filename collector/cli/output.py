@@ -160,7 +160,9 @@ def output(path: Path | None) -> Iterator[BinaryIO]:
     if path is None:
         yield sys.stdout.buffer
         return
-    path = Path(os.path.realpath(path))
+    real = Path(os.path.realpath(path))
+    if real.exists() or not path.exists():  # not of a pipe: `/dev/stdout` leads to no file's name
+        path = real
     try:
         stream, temporary = _open(path)
     except OSError as error:

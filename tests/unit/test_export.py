@@ -2,8 +2,10 @@
 
 import csv
 import io
+import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -149,6 +151,18 @@ def test_what_is_no_file_is_written_as_it_is(tmp_path):
     with output(device) as stream:
         stream.write(b"x")
     assert device.is_char_device()
+
+
+def test_a_pipe_without_a_name_is_written_to():
+    """`--output /dev/stdout` before a `|`: the link leads to `pipe:[…]`, which is no place."""
+    reader, writer = os.pipe()
+    try:
+        with output(Path(f"/dev/fd/{writer}")) as stream:
+            stream.write(b"x")
+        assert os.read(reader, 2) == b"x"
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def test_a_place_that_cannot_be_written_is_a_usage_error(tmp_path):
