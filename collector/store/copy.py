@@ -1,13 +1,19 @@
 """Moves everything into an empty database of another kind; every id and every digest is kept."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, func, insert, select
+from sqlalchemy import Table, bindparam, delete, func, insert, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from collector.errors import CollectorError, Exit, HeldError, UsageError
 from collector.store import migrate
 from collector.store.engine import Database
+from collector.store.evidence import raw
+from collector.store.prepared import Values
 from collector.store.schema import leases, ledger_head, metadata
 from collector.store.stream import pages
 from collector.store.types import UtcDateTime
@@ -47,12 +53,18 @@ async def copy(
     async with target.write() as there:
         async with source.read() as here:
             await _refuse_live(source, here)
-            await _refuse_rows(target, there)
-            await there.execute(delete(ledger_head))
+            with target.explained():  # else it would be told as the source's
+                await _refuse_rows(target, there)
+                await there.execute(delete(ledger_head))
+                for table in metadata.sorted_tables:
+                    rows = _rows(source, here, target, table)
+                    counts[table.name] = await _insert(target, there, table, rows, progress)
+        if target.kind == "postgresql":
+            await _continue_keys(there)
+            # What is not committed is nobody's to analyse but ours; of tables that it takes for
+            # small, each run's rows would be looked up by reading all images.
             for table in metadata.sorted_tables:
-                progress(table.name)
-                counts[table.name] = await _copy_table(target, here, there, table)
-        await _continue_keys(target, there)
+                await there.execute(text(f"ANALYZE {table.name}"))
         arrived = [finding async for finding in examine(target, there, {}, progress)]
         # Sorted: each database finds what its indexes do not order in an order of its own.
         if arrived and sorted(arrived) != sorted([finding async for finding in verify(source)]):
@@ -79,27 +91,71 @@ async def _refuse_rows(target: Database, connection: AsyncConnection) -> None:
             raise UsageError(f"database {target} is not empty: it has rows in {table.name}")
 
 
-async def _copy_table(
-    target: Database, here: AsyncConnection, there: AsyncConnection, table: Table
+async def _rows(
+    source: Database, connection: AsyncConnection, target: Database, table: Table
+) -> AsyncGenerator[list[Values]]:
+    """A table's rows, some at a time, with times as the target's driver takes them."""
+    columns = list[Any](table.c)
+    times = [place for place, c in enumerate(columns) if isinstance(c.type, UtcDateTime)]
+    if source.kind == "sqlite":
+        # Its text means the same to each of them, for the zone of their sessions is UTC.
+        columns, times = [raw(c) if n in times else c for n, c in enumerate(columns)], []
+    query = select(*columns).order_by(*table.primary_key)
+    with source.explained():
+        async with aclosing(pages(connection, query)) as found:
+            async for page in found:
+                rows = [list(row) for row in page]
+                for row in rows:
+                    for place in times:
+                        row[place] = target.time(row[place])
+                yield [tuple(row) for row in rows]
+
+
+async def _insert(
+    target: Database,
+    connection: AsyncConnection,
+    table: Table,
+    rows: AsyncGenerator[list[Values]],
+    progress: Callable[[str], None],
 ) -> int:
-    names = [column.name for column in table.c]
-    times = [place for place, c in enumerate(table.c) if isinstance(c.type, UtcDateTime)]
-    statement = insert(table).values({name: bindparam(name) for name in names})
-    prepared, count = target.prepare(statement, names), 0
-    async for page in pages(here, select(table).order_by(*table.primary_key)):
-        rows = [list(row) for row in page]
-        for row in rows:
-            for place in times:
-                row[place] = target.time(row[place])
-        await prepared.run(there, [tuple(row) for row in rows])
-        count += len(rows)
+    count = 0
+    progress(table.name)
+    async with aclosing(rows), _inserting(target, connection, table) as insert_some:
+        async for some in rows:
+            await insert_some(some)
+            count += len(some)
+            progress(f"{table.name} {count:,}")
     return count
 
 
-async def _continue_keys(target: Database, connection: AsyncConnection) -> None:
-    """Let PostgreSQL number new rows behind those that came with their numbers."""
+@asynccontextmanager
+async def _inserting(
+    target: Database, connection: AsyncConnection, table: Table
+) -> AsyncIterator[Callable[[Sequence[Values]], Awaitable[None]]]:
+    """A function that inserts rows; on PostgreSQL by COPY, which takes a tenth of the time."""
+    names = [column.name for column in table.c]
     if target.kind != "postgresql":
+        statement = insert(table).values({name: bindparam(name) for name in names})
+        yield partial(target.prepare(statement, names).run, connection)
         return
+    dialect: Any = target.dialect
+    quoted = map(dialect.identifier_preparer.quote, (table.name, *names))
+    sql = f"COPY {next(quoted)} ({', '.join(quoted)}) FROM STDIN"
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    try:
+        async with driver.cursor() as cursor, cursor.copy(sql) as stream:
+
+            async def write(rows: Sequence[Values]) -> None:
+                for row in rows:
+                    await stream.write_row(row)
+
+            yield write
+    except dialect.dbapi.Error as error:
+        raise DBAPIError.instance(sql, None, error, dialect.dbapi.Error, dialect=dialect) from error
+
+
+async def _continue_keys(connection: AsyncConnection) -> None:
+    """Let PostgreSQL number new rows behind those that came with their numbers."""
     for table in metadata.sorted_tables:
         key = table.autoincrement_column
         if key is not None:

@@ -5,16 +5,17 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, make_url, select, text
 
-from collector.errors import HeldError, SchemaError, UsageError
+from collector.errors import HeldError, SchemaError, UnavailableError, UsageError
+from collector.models import Outcome
 from collector.store import migrate
 from collector.store.copy import CopyError, copy
 from collector.store.engine import Database
 from collector.store.leases import Leases
 from collector.store.prune import prune
 from collector.store.schema import metadata, queue_items
-from tests.conftest import KINDS
+from tests.conftest import KINDS, server
 from tests.support.inventory import START, Inventory, image
 from tests.support.sealed import NORTH, findings, history
 
@@ -202,6 +203,37 @@ async def test_an_unfaithful_copy_is_undone(
 
         assert all(len(found) <= 1 for found in (await rows_of(target)).values())
         await copy(source, target)
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+async def test_an_interrupted_copy_leaves_nothing(
+    kind: str, new_database: Callable[..., str], sqlite_url: str
+) -> None:
+    """A connection that is lost in the midst of a table is told; the copy can be made again."""
+    url = new_database(kind, migrated=False)
+    name = make_url(url).database
+    kill = {
+        "postgresql": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        f" WHERE datname = '{name}'",
+        "mysql": "BEGIN NOT ATOMIC FOR one IN (SELECT id FROM information_schema.processlist"
+        f" WHERE db = '{name}') DO EXECUTE IMMEDIATE CONCAT('KILL ', one.id); END FOR; END",
+    }
+    told = list[str]()
+
+    def strike(text: str) -> None:
+        told.append(text)
+        if text == "observation_rows 1,024":
+            server(kind)([kill[kind]])
+
+    async with Database(sqlite_url) as source, Database(url) as target:
+        ids = [f"img-{number:04}" for number in range(1_100)]
+        await Inventory(source).run({NORTH: dict.fromkeys(ids, Outcome.DENIED)})
+        with pytest.raises(UnavailableError, match=rf"^database {kind}"):
+            await copy(source, target, progress=strike)
+
+        assert "observation_rows 1,024" in told
+        assert all(len(found) <= 1 for found in (await rows_of(target)).values())
+        assert (await copy(source, target))["observation_rows"] == len(ids)
 
 
 @pytest.mark.parametrize("kind", KINDS)
