@@ -71,9 +71,10 @@ RULES = f"""\
 
 `collector audit run` runs them; `collector audit sql RULE` prints one with its parameters filled
 in, ready for `sqlite3`, `psql` and `mariadb`. Every finding names the image, the reason, and the
-run that is the evidence: the one that first saw what is found, or that made the last attempt; NULL
-when its observations were pruned. Times in reasons are UTC (in `psql`, say `SET TIME ZONE 'UTC'`
-first).
+run that is the evidence: the one that first saw what is found; for `unread_image` and `never_read`
+the one that made the last attempt (where there was none, that planned it last), for `unknown_id`
+the one that got the last answer; NULL when its observations were pruned. Times in reasons are UTC
+(in `psql`, say `SET TIME ZONE 'UTC'` first).
 
 Parameters are set in the configuration, by rule:
 

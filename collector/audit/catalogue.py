@@ -12,7 +12,8 @@ begin with `--` and three spaces:
 
 The statement refers to parameters, moments and dates as `:NAME`. Each row it gives is a finding:
 account, region, image_id, reason, and the run that is the evidence (run_id: the one that first saw
-what is found, or that made the last attempt; NULL when its observations were pruned).
+what is found, or that made the last attempt, not one that only planned it; NULL when its
+observations were pruned).
 """
 
 import re

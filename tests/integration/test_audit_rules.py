@@ -153,18 +153,28 @@ CASES = {
     "never_read": Case(
         {
             "bad": ("never read; last outcome denied", 2),
+            "tried": ("never read; last outcome timeout", 1),
             "waits": ("never read; last outcome not_attempted", 2),
         },
-        {"bad": Outcome.TIMEOUT, "healed": Outcome.TIMEOUT, "absent": Outcome.NOT_FOUND},
-        {"bad": Outcome.DENIED, "healed": plain("healed"), "waits": Outcome.NOT_ATTEMPTED},
+        {
+            **dict.fromkeys(("bad", "healed", "tried"), Outcome.TIMEOUT),
+            "absent": Outcome.NOT_FOUND,
+            "waits": Outcome.NOT_ATTEMPTED,
+        },
+        {
+            "bad": Outcome.DENIED,
+            "healed": plain("healed"),
+            **dict.fromkeys(("tried", "waits"), Outcome.NOT_ATTEMPTED),
+        },
     ),
     "unread_image": Case(
         {
             "bad": ("last read 2026-10-15 12:00; last outcome denied", 2),
             "left": ("last read 2026-10-15 12:00; last outcome present", 1),
+            "waits": ("last read 2026-10-15 12:00; last outcome present", 1),
         },
         {
-            **images(plain("bad"), plain("left"), plain("good"), plain("gone")),
+            **images(plain("bad"), plain("left"), plain("waits"), plain("good"), plain("gone")),
             "never": Outcome.TIMEOUT,
         },
         {
@@ -172,13 +182,21 @@ CASES = {
             "good": plain("good"),
             "gone": Outcome.NOT_FOUND,
             "never": Outcome.TIMEOUT,
+            "waits": Outcome.NOT_ATTEMPTED,
         },
     ),
     "unknown_id": Case(
-        {"bad": ("not found since it was first planned", 2)},
-        {"bad": Outcome.NOT_FOUND, "gone": plain("gone"), "came": Outcome.NOT_FOUND},
+        {
+            "bad": ("not found since it was first planned", 2),
+            "denied-now": ("not found since it was first planned", 1),
+        },
+        {
+            **dict.fromkeys(("bad", "came", "denied-now"), Outcome.NOT_FOUND),
+            "gone": plain("gone"),
+        },
         {
             "bad": Outcome.NOT_FOUND,
+            "denied-now": Outcome.DENIED,
             "gone": Outcome.NOT_FOUND,
             "came": plain("came"),
             "denied": Outcome.DENIED,
@@ -347,4 +365,18 @@ async def test_a_pruned_observation_leaves_the_finding_without_its_run(sqlite_ur
         await connection.execute(text("DELETE FROM observation_rows"))
     found = await run_rules(sqlite_url)
 
-    assert [(row[1], row[3]) for row in found["never_read"]] == [("bad", None), ("waits", None)]
+    without = [("bad", None), ("tried", None), ("waits", None)]
+    assert [(row[1], row[3]) for row in found["never_read"]] == without
+
+
+@pytest.mark.parametrize("rule_id", ["never_read", "unknown_id", "unread_image"])
+async def test_evidence_is_not_looked_for_image_by_image(database_url: str, rule_id: str) -> None:
+    """No plan has a query for each image, which reads all runs where nothing is left of it."""
+    rule = load_rules()[rule_id]
+    sql = portable_sql(rule, parameters({})[rule_id], NOW).removesuffix(";")
+    async with Database(database_url, read_only=True) as database, database.read() as connection:
+        explain = "EXPLAIN QUERY PLAN" if database.kind == "sqlite" else "EXPLAIN"
+        rows = await connection.execute(text(f"{explain} {sql}".replace(":", r"\:")))
+        plan = " ".join(str(row) for row in rows)
+
+    assert not any(word in plan for word in ("SubPlan", "DEPENDENT SUBQUERY", "CORRELATED"))

@@ -7,16 +7,26 @@
 -- source: images.last_checked_at: the last `present` or `not_found`.
 -- parameter days = 0: Days since it was first planned before it is reported.
 -- moment before: now - days
-select i.account, i.region, i.image_id,
+with unread as (
+  select i.id, i.account, i.region, i.image_id, i.first_planned_at, i.last_attempt_at, i.last_outcome
+  from images i
+  where i.last_checked_at is null and i.first_planned_at < :before
+), attempt as (
+  select u.id, max(o.run_id) as run_id
+  from observation_rows o
+  cross join unread u
+  where o.image_pk = u.id and (o.observed_at = u.last_attempt_at or u.last_attempt_at is null)
+    and o.run_id >= (select min(r.id)
+      from runs r
+      where r.finished_at is null
+        or r.finished_at >= (
+          select min(coalesce(f.last_attempt_at, f.first_planned_at)) from unread f))
+  group by u.id
+)
+select u.account, u.region, u.image_id,
   replace('never read; last outcome {outcome}',
-    '{outcome}', coalesce(i.last_outcome, 'not_attempted')) as reason,
-  (select r.run_id
-    from lanes l
-    join run_lanes r on r.lane_id = l.id
-    join observation_rows o
-      on o.run_id = r.run_id and o.lane_id = r.lane_id and o.image_pk = i.id
-    where l.account = i.account and l.region = i.region
-    order by r.run_id desc limit 1) as run_id
-from images i
-where i.last_checked_at is null and i.first_planned_at < :before
+    '{outcome}', coalesce(u.last_outcome, 'not_attempted')) as reason,
+  a.run_id
+from unread u
+left join attempt a on a.id = u.id
 order by 1, 2, 3
