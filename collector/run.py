@@ -113,7 +113,8 @@ async def work(session: Session, order: Order, *, watch: Watch | None = None) ->
 async def seal_abandoned(session: Session) -> None:
     """Seal the runs that nobody will resume and whose accounts are held here or by nobody for long.
 
-    The caller holds `session.opening`, so that no run is open and not yet among the session's own.
+    There are none as a rule, so that hundreds of accounts look first without waiting for each
+    other. Under `session.opening` no run is open and not yet among the session's own.
     """
 
     async def unsealed() -> list[int]:
@@ -121,9 +122,11 @@ async def seal_abandoned(session: Session) -> None:
         return await plan.unsealed(session.database, held, now, keep=session.runs)
 
     if await unsealed():
-        await void(session.database, plan.RESUMABLE / 2)  # sooner than an account is passed over
-        for run_id in await unsealed():
-            await _close_abandoned(session, run_id)
+        async with session.opening:
+            # Sooner than an account is passed over.
+            await void(session.database, plan.RESUMABLE / 2)
+            for run_id in await unsealed():
+                await _close_abandoned(session, run_id)
 
 
 async def drain_on_stop(
@@ -188,6 +191,7 @@ class _Run:
         self._cut = False
 
     async def go(self, watch: Watch | None) -> Collected:
+        await seal_abandoned(self._session)
         async with self._session.opening:
             opened, resumed = await self._open()
         with log.bound(run_id=opened.run_id), self._deadline():
@@ -219,8 +223,6 @@ class _Run:
             old = None
         if old is not None:
             self._session.runs.add(old)
-        await seal_abandoned(self._session)
-        if old is not None:
             opened = Plan(self._database, self._session.leases, old)
             await opened.resume()
             return opened, True

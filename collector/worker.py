@@ -82,8 +82,7 @@ class Worker:
         with log.bound(account=self.name):
             log.get_logger().info("account_taken", first_call_in_s=round(wait_s, 1))
             self.account = session.serve(self.name, wait_s)
-            async with session.opening:
-                await seal_abandoned(session)
+            await seal_abandoned(session)
             await self.queue.begin(self.name)
             every_s = session.settings.schedule.every
             has_targets = any(one.account == self.name for one in session.settings.targets)

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from collector import config, run
 from collector.errors import LeaseLostError, UnavailableError
+from collector.models import LaneKey
 from collector.run import Collected, Order, collect, exit_code
 from collector.session import load_credentials
 from collector.simulator.faults import Faults
@@ -149,6 +152,39 @@ async def test_a_stopped_run_is_resumed(database_url: str, tmp_path: Path) -> No
         assert second.summary.run["id"] == first.summary.run["id"]
         asked = [n for (_, one), n in here.simulator.hits.items() if one in here.private()]
         assert asked == [1] * len(here.private())
+
+
+async def test_who_finds_nothing_abandoned_waits_for_no_opening(database_url: str) -> None:
+    """Only what is to be sealed waits until no run is being opened, and is then looked for anew."""
+    async with Database(database_url) as database:
+        held = leases.Leases(database, {"default": "ak:default"})
+        await held.take_all()
+        # What a session is to this: no request is made.
+        session: Any = SimpleNamespace(
+            database=database,
+            leases=held,
+            runs=set(),
+            opening=asyncio.Lock(),
+            file=await database.identity(),
+        )
+        async with session.opening, asyncio.timeout(10):
+            await run.seal_abandoned(session)
+
+            opening = plan.Opening("run", "p" * 64, "c" * 64, "0", "whole", "Asia/Shanghai")
+            key = LaneKey("default", "cn-north-1")
+            mine, left = [
+                (await plan.Plan.open(database, held, opening, datetime.now(UTC), [key])).run_id
+                for _ in range(2)
+            ]
+            sealing = asyncio.ensure_future(run.seal_abandoned(session))
+            await asyncio.wait((sealing,), timeout=0.5)
+            session.runs.add(mine)
+        await sealing
+
+        query = select(runs.c.id).where(runs.c.digest.is_not(None))
+        async with database.read() as connection:
+            assert (await connection.execute(query)).scalars().all() == [left]
+        await held.release()
 
 
 async def test_a_run_of_an_account_that_was_renamed_is_sealed(
