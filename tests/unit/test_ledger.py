@@ -560,6 +560,25 @@ async def test_pruning_in_many_steps(sealed: Path, monkeypatch: pytest.MonkeyPat
     assert await findings(f"sqlite:///{sealed}") == []
 
 
+async def test_a_pruning_that_is_killed_is_completed_by_the_next(
+    sealed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was checked is pruned at once, and what is left verifies."""
+    monkeypatch.setattr("collector.store.prune._ROWS", 1)
+    before = START + timedelta(days=1)
+
+    def kill(text: str) -> None:
+        if text == "run 2 (2 of 3)":
+            raise KeyboardInterrupt
+
+    async with Database(f"sqlite:///{sealed}") as database:
+        with pytest.raises(KeyboardInterrupt):
+            await prune(database, before, progress=kill)
+        assert await findings(f"sqlite:///{sealed}") == []
+        assert (await prune(database, before)).runs == (2, 3)
+    assert await findings(f"sqlite:///{sealed}") == []
+
+
 async def test_pruning_hides_nothing(sealed: Path) -> None:
     """A run whose observations are not what was sealed is not pruned."""
     forge(sealed, "UPDATE observation_rows SET attempts = 2 WHERE run_id = 2")
