@@ -3,10 +3,12 @@
 Whatever the inventory holds, a terminal only sees text: no control character, no endless line.
 """
 
+import asyncio
 import os
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -36,6 +38,9 @@ __all__ = [
 
 MAX_VALUE: Final = 160
 """Characters of a value that are shown."""
+
+TICK_S: Final = 1.0
+"""What takes this long is shown with its seconds, as often."""
 
 FIGURES: Final = ("planned", "present", "not found", "failed", "coverage")
 _NUMBER: Final = re.compile("-|-?[0-9][0-9,.]*%?")
@@ -137,14 +142,32 @@ def figures(lane: Mapping[str, Any]) -> list[str]:
 
 @contextmanager
 def progress_line() -> Iterator[Callable[[str], None]]:
-    """A function that shows what is being done, in one line of a terminal on standard error."""
+    """A function that shows what is being done in one line of a terminal on standard error.
+
+    What takes longer than a second is shown with the seconds that it took so far.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    said, since = "", 0.0
 
     def show(text: str) -> None:
-        if sys.stderr.isatty():
-            click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+        nonlocal said, since
+        said, since = text, time.monotonic()
+        click.echo(f"\r\x1b[K{said}", err=True, nl=False)
 
-    yield show
-    show("")
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            if said and (took_s := time.monotonic() - since) >= TICK_S:
+                click.echo(f"\r\x1b[K{said}, {took_s:.0f} s", err=True, nl=False)
+
+    ticking = asyncio.ensure_future(tick())
+    try:
+        yield show
+    finally:
+        ticking.cancel()
+        show("")
 
 
 @contextmanager
