@@ -13,7 +13,6 @@ import tomllib
 from collections.abc import Mapping
 from configparser import ConfigParser
 from configparser import Error as IniError
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -62,7 +61,7 @@ def load(spec: str, *, base: Path, env: Mapping[str, str]) -> Credentials:
     match kind:
         case "env" if spec == "env":
             return _checked({key: env.get(f"JDCLOUD_{key.upper()}") for key in _KEYS}, "env")
-        case "jdc":
+        case "jdc" if rest:
             return _from_jdc(rest, env)
         case "file" if rest:
             return _from_file(rest, base, env)
@@ -101,19 +100,13 @@ def _read(path: Path) -> str:
 
 
 def _from_jdc(profile: str, env: Mapping[str, str]) -> Credentials:
-    """A profile of `jdc configure`; its `current` file names the one in use."""
+    """A profile of `jdc configure`."""
     home = env.get("HOME")
     if not home:
         raise ConfigurationError("credentials jdc: HOME is not set; use env or file: instead")
-    folder = Path(home, ".jdc")
-    current = folder / "current"
-    with suppress(PermissionError):  # to read `config` says the same
-        if not profile and current.exists():
-            profile = _read(current).strip()
-    profile = profile or "default"
     # Interpolation is off because a secret may hold a percent sign.
     parser = ConfigParser(interpolation=None)
-    path = folder / "config"
+    path = Path(home, ".jdc", "config")
     try:
         parser.read_string(_read(path))
     except IniError as error:

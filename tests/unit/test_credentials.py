@@ -77,17 +77,14 @@ def test_what_no_header_can_carry_is_refused(tmp_path: Path, value: str) -> None
     assert text.startswith("JDCLOUD_SECRET_KEY: found a space, a control or a non-ASCII character")
 
 
-@pytest.mark.parametrize("spec", ["", "vault:x", "env:", "file:", "ENV", "jdc"])
+@pytest.mark.parametrize("spec", ["", "vault:x", "env:", "file:", "ENV", "jdc", "jdc:"])
 def test_unknown_source(tmp_path: Path, spec: str) -> None:
-    """An unknown kind is answered with the allowed ones; bare `jdc` means the current profile."""
-    if spec == "jdc":
-        assert "HOME is not set" in refused(spec, tmp_path)
-    else:
-        assert 'allowed are "env", "jdc:PROFILE" and "file:PATH"' in refused(spec, tmp_path)
+    """An unknown kind, or one that names nothing, is answered with the allowed ones."""
+    assert 'allowed are "env", "jdc:PROFILE" and "file:PATH"' in refused(spec, tmp_path)
 
 
 def test_jdc_profiles(tmp_path: Path) -> None:
-    """`jdc:` reads the profile named, else the one in `current` (stripped), else `default`."""
+    """`jdc:` reads the profile it names."""
     config = (
         f"[default]\naccess_key = A1\nsecret_key = {SECRET}\nregion_id = cn-north-1\n"
         "[work]\naccess_key = A2\nsecret_key = S2\n"
@@ -96,16 +93,17 @@ def test_jdc_profiles(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path)}
 
     assert load("jdc:work", base=tmp_path, env=env) == Credentials("A2", "S2")
-    assert load("jdc:", base=tmp_path, env=env) == Credentials("A1", SECRET)
-    private(tmp_path / ".jdc" / "current", "work\n")
-    assert load("jdc:", base=tmp_path, env=env) == Credentials("A2", "S2")
+    assert load("jdc:default", base=tmp_path, env=env) == Credentials("A1", SECRET)
     assert "has no profile 'play'; profiles: default, work" in refused("jdc:play", tmp_path, env)
+    assert "HOME is not set" in refused("jdc:work", tmp_path)
 
 
 @pytest.mark.usefixtures("no_entry")
 def test_a_home_that_may_not_be_entered(tmp_path: Path) -> None:
     """Somebody else's `~/.jdc`, as `runuser` leaves HOME, is one line that names the file."""
-    assert ".jdc/config: cannot be read" in refused("jdc:", tmp_path, {"HOME": str(tmp_path)})
+    assert ".jdc/config: cannot be read" in refused(
+        "jdc:default", tmp_path, {"HOME": str(tmp_path)}
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +122,7 @@ def test_jdc_faults(tmp_path: Path, config: str | None, said: str) -> None:
     if config is not None:
         private(tmp_path / ".jdc" / "config", config)
 
-    text = refused("jdc:", tmp_path, {"HOME": str(tmp_path)})
+    text = refused("jdc:default", tmp_path, {"HOME": str(tmp_path)})
 
     assert str(tmp_path / ".jdc" / "config") in text
     assert said in text
