@@ -72,10 +72,9 @@ def _one_line(collected: Collected) -> str:
     """The run in one line, with the worst failure and the first reason that it does not tell."""
     summary = collected.summary
     run = summary.run
-    line = (
-        f"run {run['id']} is {run['status']}: {summary.read:,} of {run['planned']:,} images read "
-        f"({summary.coverage:.1%})"
-    )
+    line = f"run {run['id']} is {run['status']}: {summary.read:,} of {run['planned']:,} images read"
+    if run["planned"]:
+        line += f" ({summary.coverage:.1%})"
     if run["listings_failed"]:
         line += f", {counted(run['listings_failed'], 'listing')} failed"
     told = None

@@ -137,7 +137,7 @@ def print_rows(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 def figures(lane: Mapping[str, Any]) -> list[str]:
     """What a table tells of a row of `run_coverage`, under `FIGURES`."""
     counts = [f"{lane[name]:,}" for name in ("planned", "present", "not_found", "failed")]
-    return [*counts, f"{lane['coverage']:.1%}"]
+    return [*counts, f"{lane['coverage']:.1%}" if lane["planned"] else "-"]
 
 
 @contextmanager

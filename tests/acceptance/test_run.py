@@ -660,6 +660,7 @@ def test_listings_that_fail(
     assert ended.code == code
     for source, reason in expected:
         assert f"listing failed: default/cn-north-1 {source}: {reason}" in ended.out
+    assert "100.0%" not in ended.out + site.run("run", "--quiet").err  # of nothing
 
 
 @pytest.mark.parametrize(("third", "codes"), [("", (77, 77, 77, 77)), ("good", (3, 3, 3, 3))])
