@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from collector.store.engine import Database
 from collector.store.leases import Leases
@@ -43,19 +43,27 @@ async def test_readers_leave_a_connection_for_the_leases(database):
 async def test_a_crowd_of_writers_lets_the_leases_pass(database):
     """A renewal waits for those who write already, not for those who wait."""
     leases, written = Leases(database, NAMES), 0
+    writing, may_end = asyncio.Event(), asyncio.Semaphore(0)
     await leases.take_all()
 
     async def write():
         nonlocal written
         async with database.write() as connection:
-            await connection.execute(update(table).values(pid=table.c.pid + 1))
+            await connection.execute(select(table.c.name))
+            writing.set()
+            await may_end.acquire()
         written += 1
 
     async with asyncio.TaskGroup() as group:
         for _ in range(CROWD):
             group.create_task(write())
-        await asyncio.sleep(0)
-        await leases._renew()
-        assert written < 10
+        await writing.wait()
+        renewing = group.create_task(leases._renew())
+        while not renewing.done() and written < 10:
+            may_end.release()  # SQLite has one writer at a time
+            await asyncio.wait((renewing,), timeout=0.2)
+        assert renewing.done()
+        for _ in range(CROWD):
+            may_end.release()
 
     assert written == CROWD
