@@ -10,12 +10,12 @@ from typing import Final
 
 from collector.errors import CollectorError, Exit
 from collector.jdcloud import protocol
-from collector.jdcloud.client import Client, Signer
+from collector.jdcloud.client import Client
 from collector.jdcloud.credentials import Credentials
 from collector.jdcloud.protocol import Call, Reply
 from collector.models import Outcome
 from collector.queue import queue_of
-from collector.session import load_credentials
+from collector.session import load_credentials, signer_of
 from collector.settings import Settings
 from collector.sources import Selection, Sources
 from collector.store import migrate
@@ -134,7 +134,7 @@ async def _accounts(
     some, tls = asyncio.Semaphore(AT_ONCE), ssl.create_default_context()  # some 40 ms each
 
     async def one(name: str) -> list[Finding]:
-        check, api, effective = f"account {name}", settings.api, settings.account(name)
+        check, api = f"account {name}", settings.api
         leases = Leases(database, {name: keys[name].key_id}) if database is not None else None
         async with some:
             try:
@@ -142,12 +142,7 @@ async def _accounts(
                 if isinstance(wait_s, Holder):
                     return [Finding(check, "ok", f"held by {wait_s.holder}: not called")]
                 await asyncio.sleep(wait_s)
-                signer = Signer(
-                    keys[name],
-                    effective.endpoint,
-                    scheme=api.signature,
-                    token_encoding=api.security_token_encoding,
-                )
+                signer = signer_of(settings, name, keys[name])
                 async with Client(
                     timeout_s=api.timeout,
                     max_response_bytes=api.max_response_bytes,

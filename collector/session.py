@@ -27,7 +27,7 @@ from collector.store.leases import Leases
 from collector.store.plan import Opening, Plan
 from collector.store.writes import Writer
 
-__all__ = ["Session", "load_credentials", "open_session"]
+__all__ = ["Session", "load_credentials", "open_session", "signer_of"]
 
 RELEASE_S = 5.0
 """How long giving the leases back may take (seconds); they run out by themselves."""
@@ -46,6 +46,20 @@ def load_credentials(settings: Settings, env: Mapping[str, str]) -> dict[str, Cr
         found[account.name] = keys
     config.distinct_keys((name, keys.access_key) for name, keys in found.items())
     return found
+
+
+def signer_of(settings: Settings, account: str, keys: Credentials) -> Signer:
+    """What signs an account's requests, as it is configured.
+
+    Raises:
+        ConfigurationError: the environment names a proxy that cannot be used.
+    """
+    return Signer(
+        keys,
+        settings.account(account).endpoint,
+        scheme=settings.api.signature,
+        token_encoding=settings.api.security_token_encoding,
+    )
 
 
 class Session:
@@ -100,17 +114,11 @@ class Session:
         """Begin to serve an account whose lease was just taken; its first call waits `wait_s`."""
         effective, api = self.settings.account(name), self.settings.api
         dispatcher = Dispatcher(effective.account_rate_limit, not_before=time.monotonic() + wait_s)
-        signer = Signer(
-            self.keys[name],
-            effective.endpoint,
-            scheme=api.signature,
-            token_encoding=api.security_token_encoding,
-        )
         self.beside(dispatcher.run())
         self.accounts[name] = Account(
             name,
             client=self.client,
-            signer=signer,
+            signer=signer_of(self.settings, name, self.keys[name]),
             dispatcher=dispatcher,
             rate=effective.rate_limit,
             api=api,
